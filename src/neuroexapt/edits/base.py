@@ -1,0 +1,95 @@
+"""What every edit is: a frozen record, saved as JSON, that knows how to rewrite a graph."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from neuroexapt.edits.change import Change
+from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.transaction import Check, transact
+from neuroexapt.graph import LivingModel
+from neuroexapt.graph.inputs import Inputs
+
+Loss: TypeAlias = Callable[[nn.Module], Tensor]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an edit may use besides its own fields.
+
+    Attributes:
+        generator: the only source of randomness.
+        loss: from a model to its loss on some data, for edits that look at gradients.
+        replaying: only the architecture counts; the weights will be loaded.
+    """
+
+    generator: torch.Generator
+    loss: Loss | None = None
+    replaying: bool = False
+
+
+class Edit(BaseModel):
+    """A change of structure, as a record.
+
+    Subclasses add `kind`, their fields, and `rewrite`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preserving: bool = True
+    """Whether the edit is refused when it changes the model's function."""
+
+    @abstractmethod
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+        """The new graph and parts; the model stays as it is.
+
+        Raises:
+            EditError: if the edit doesn't fit the model.
+        """
+
+    def apply_to(
+        self,
+        living: LivingModel,
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
+        seed: int = 0,
+        *,
+        loss: Loss | None = None,
+        probe: Inputs | None = None,
+        check: bool = True,
+        replaying: bool = False,
+    ) -> Change:
+        """Change a model, all or nothing; see `LivingModel.apply`.
+
+        Args:
+            living: the model to change.
+            optimizer: one or several, carried across.
+            seed: seeds the edit's randomness.
+            loss: from a model to its loss on some data; needed by `Widen(init="gradmax")`.
+            probe: inputs to check preservation on; by default the example input, varied.
+            check: whether to check preservation.
+            replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
+
+        Raises:
+            EditError: if the edit is refused.
+        """
+        context = Context(torch.Generator().manual_seed(seed), loss, replaying)
+        optimizers = _listed(optimizer)
+        return transact(
+            living,
+            self,
+            lambda: self.rewrite(living, context),
+            optimizers,
+            Check(probe, refuse=self.preserving) if check else None,
+        )
+
+
+def _listed(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Any, ...]:
+    if optimizer is None:
+        return ()
+    return (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)

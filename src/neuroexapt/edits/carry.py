@@ -1,0 +1,121 @@
+"""Carry an optimiser across an edit: inherited parameters keep their state, newborn ones start fresh."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from neuroexapt.edits.rewrite import Ancestry
+from neuroexapt.errors import EditError
+
+
+def check_optimizers(optimizers: Sequence[Optimizer], model: nn.Module) -> None:
+    """Refuse optimisers that have nothing to do with the model.
+
+    Raises:
+        EditError: if an optimiser holds none of the model's parameters.
+    """
+    own = {id(parameter) for parameter in model.parameters()}
+    for optimizer in optimizers:
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if not held & own:
+            raise EditError(
+                f"the {type(optimizer).__name__} holds none of this model's parameters; make it from "
+                "the living model's parameters(), and pass it to every edit"
+            )
+
+
+def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
+    """Exchange parameters in an optimiser for what an edit made of them.
+
+    Momentum, Adam moments and whatever else has the parameter's shape go on for inherited positions
+    and are zero for newborn ones; scalars such as step counts stay. New parameters join the group of
+    the existing parameter that they resemble. Parameter groups, and with them schedulers and gradient
+    scalers, stay the same objects.
+
+    Args:
+        optimizer: any `torch.optim.Optimizer`; changed in place.
+        ancestry: from `Change.ancestry`.
+
+    Warns:
+        UserWarning: if state has another shape than its parameter (factored optimisers); it is reset.
+    """
+    reset: list[str] = []
+    for item in ancestry:
+        if not isinstance(item.new, nn.Parameter):
+            continue
+        if isinstance(item.old, nn.Parameter):
+            _exchange(optimizer, item.old, item, reset)
+        elif item.old is None:
+            _join(optimizer, item)
+    if reset:
+        warnings.warn(
+            f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
+            + ", ".join(reset),
+            stacklevel=2,
+        )
+
+
+def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str]) -> None:
+    for group in optimizer.param_groups:
+        for position, parameter in enumerate(group["params"]):
+            if parameter is old:
+                group["params"][position] = item.new
+    if old not in optimizer.state:
+        return
+    state = optimizer.state.pop(old)
+    carried = _carried_state(state, old, item)
+    if carried is None:
+        reset.append(item.name)
+    else:
+        optimizer.state[item.new] = carried
+
+
+def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[str, Any] | None:
+    """The state in the new shape; None where a part can't be mapped."""
+    carried: dict[str, Any] = {}
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.shape == old.shape and old.ndim:
+            carried[key] = item.inherit(value)
+        elif not isinstance(value, Tensor) or value.numel() == 1:
+            carried[key] = value
+        else:
+            return None
+    return carried
+
+
+def _join(optimizer: Optimizer, item: Ancestry) -> None:
+    for group in optimizer.param_groups:
+        if any(parameter is item.like for parameter in group["params"]):
+            group["params"].append(item.new)
+            return
+
+
+def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor | None:
+    """The existing parameter whose optimiser settings suit a new one.
+
+    Of the same kind (vector or matrix: optimisers treat norms and biases, or matrices, apart), from
+    `near` where possible, else the model's first of that kind, else its first parameter.
+    """
+    pools = (list(near), list(model.parameters()))
+    vector = new.ndim < 2
+    for pool in pools:
+        for parameter in pool:
+            if (parameter.ndim < 2) == vector and isinstance(parameter, nn.Parameter):
+                return parameter
+    return next(iter(model.parameters()), None)
+
+
+def trainable(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor as a parameter or a plain tensor, as the one that it continues."""
+    if isinstance(like, nn.Parameter):
+        return nn.Parameter(tensor, requires_grad=like.requires_grad)
+    return tensor
+
+
+def newborn_like(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of a tensor's type on its device, from a generator of the CPU."""
+    return torch.randn(tuple(shape), generator=generator).to(device=like.device, dtype=like.dtype)

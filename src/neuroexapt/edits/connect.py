@@ -1,0 +1,132 @@
+"""A new edge across any distance."""
+
+import operator
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+
+from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.deepen import CONVOLUTIONS
+from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
+from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.site import Place, place
+from neuroexapt.errors import EditError
+from neuroexapt.graph import LivingModel
+from neuroexapt.graph.rules import elementwise
+from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, module_rule
+
+POOLS = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+class Connect(Edit):
+    """Add what one node gives, projected, to what another gives.
+
+    The source is pooled (or repeated) to the target's positions and projected to its channels by a
+    1x1 convolution or linear layer whose weights are zero, so the function is kept; the sum enters
+    before the target's activation.
+
+    Attributes:
+        source: node that is read: a module's or block's name.
+        target: node that is added to; for an activation, what it activates.
+    """
+
+    kind: Literal["connect"] = "connect"
+    source: str
+    target: str
+
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:  # noqa: ARG002 - an Edit's
+        """Insert pooling, projection and sum."""
+        source_node = settled(living.node(self.source))
+        target_node = _before_activation(living, living.node(self.target))
+        _check_order(living, self, source_node, target_node)
+        source, target = place(living, source_node), place(living, target_node)
+        if source_node is target_node:
+            raise EditError(f"{self.source!r} and {self.target!r} are the same place; connect two")
+        insertion = Insertion.into(living)
+        x, y = insertion.node(source_node.name), insertion.node(target_node.name)
+        fitted = _fit(insertion, y, x, source, target)
+        last = fitted if fitted is not x else y
+        projection = _projection(source, target)
+        with torch.no_grad():
+            projection.weight.zero_()
+        added = insertion.call(last, "project", projection, fitted)
+        total = insertion.apply(added, "sum", operator.add, y, added)
+        replace_uses(y, total, keep=(total,))
+        return insertion.finish(parameters_near(living, target_node))
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"connect {self.source} -> {self.target}"
+
+
+def _before_activation(living: LivingModel, node: fx.Node) -> fx.Node:
+    """For an activation, the node that it activates."""
+    if len(node.all_input_nodes) == 1 and _is_activation(living, node):
+        return node.all_input_nodes[0]
+    return node
+
+
+def _is_activation(living: LivingModel, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        module = living.graph_module.get_submodule(str(node.target))
+        return module_rule(module) is elementwise.elementwise
+    table: dict[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
+    return table.get(node.target) is elementwise.elementwise
+
+
+def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
+    if source in _ancestors(target):
+        return
+    if target in _ancestors(source) or source is target:
+        raise EditError(
+            f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends on "
+            "the target; exchange them"
+        )
+    position = {node: index for index, node in enumerate(living.graph_module.graph.nodes)}
+    if position[source] > position[target]:
+        raise EditError(
+            f"{edit.source!r} is computed after {edit.target!r}; exchange source and target"
+        )
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    found: set[fx.Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(current.all_input_nodes)
+    return found
+
+
+def _fit(insertion: Insertion, after: fx.Node, x: fx.Node, source: Place, target: Place) -> fx.Node:
+    """Bring the source to the target's positions.
+
+    Raises:
+        EditError: if their positions can't be matched.
+    """
+    if source.is_map and not target.is_map and len(target.shape) == 2:
+        dims = tuple(range(2, len(source.shape)))
+        return insertion.apply(after, "pool", torch.mean, x, dims)
+    if source.is_map != target.is_map or len(source.shape) != len(target.shape):
+        raise EditError(
+            f"a connection from shape {source.shape} to {target.shape} has no meaning here: both "
+            "must be feature maps of one rank, or sequences, or the target a vector"
+        )
+    if not source.is_map:
+        if source.shape[:-1] != target.shape[:-1]:
+            raise EditError(f"positions differ: {source.shape[:-1]} and {target.shape[:-1]}")
+        return x
+    if source.spatial == target.spatial:
+        return x
+    if all(a >= b for a, b in zip(source.spatial, target.spatial, strict=True)):
+        return insertion.call(after, "pool", POOLS[len(target.spatial)](target.spatial), x)
+    return insertion.call(after, "pool", nn.Upsample(size=target.spatial), x)
+
+
+def _projection(source: Place, target: Place) -> nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    if not target.is_map:
+        return nn.Linear(source.channels, target.channels, bias=False)
+    return CONVOLUTIONS[len(target.spatial)](source.channels, target.channels, 1, bias=False)

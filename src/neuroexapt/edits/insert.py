@@ -1,0 +1,115 @@
+"""Insert operations into a copied graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from neuroexapt.edits.carry import resembling
+from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
+from neuroexapt.graph import LivingModel
+from neuroexapt.graph.assemble import Attribute
+
+
+@dataclass
+class Insertion:
+    """A graph under construction: where the next node goes, and the modules that it calls.
+
+    Attributes:
+        living: the model before.
+        prefix: qualified name that new modules share, such as "edit3".
+        graph: the copy that is changed.
+        modules: new modules by path.
+    """
+
+    living: LivingModel
+    prefix: str
+    graph: fx.Graph
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+
+    @classmethod
+    def into(cls, living: LivingModel) -> "Insertion":
+        """Start on a copy of a model's graph."""
+        return cls(living, f"edit{len(living.edits)}", copied(living.graph_module.graph))
+
+    def node(self, name: str) -> fx.Node:
+        """The copied node of that name."""
+        found: fx.Node = next(node for node in self.graph.nodes if node.name == name)
+        return found
+
+    def call(self, after: fx.Node, name: str, module: nn.Module, *inputs: fx.Node) -> fx.Node:
+        """Call a new module right after a node."""
+        path = f"{self.prefix}.{name}"
+        module.train(self.living.training)
+        self.modules[path] = module
+        with self.graph.inserting_after(after):
+            return self.graph.create_node(
+                "call_module", path, inputs, {}, name=f"{self.prefix}_{name}"
+            )
+
+    def apply(self, after: fx.Node, name: str, function: Any, *inputs: Any) -> fx.Node:
+        """Call a function right after a node."""
+        with self.graph.inserting_after(after):
+            return self.graph.create_node(
+                "call_function", function, inputs, {}, name=f"{self.prefix}_{name}"
+            )
+
+    def finish(self, near: Sequence[Tensor]) -> Rewrite:
+        """The rewrite; new parameters take the optimiser settings of those in `near`."""
+        example = next(iter(self.living.parameters()), None)
+        replaced: dict[str, Attribute] = {}
+        ancestry: list[Ancestry] = []
+        for path, module in self.modules.items():
+            if example is not None:
+                module.to(device=example.device, dtype=example.dtype)
+            replaced[path] = module
+            for name, parameter in module.named_parameters():
+                like = resembling(self.living, parameter, near)
+                ancestry.append(Ancestry(f"{path}.{name}", parameter, like=like))
+        return Rewrite(self.graph, replaced, tuple(ancestry))
+
+
+def replace_uses(old: fx.Node, new: fx.Node, keep: Sequence[fx.Node]) -> None:
+    """Everything that read `old` reads `new`, except the nodes in `keep`."""
+    old.replace_all_uses_with(new, delete_user_cb=lambda user: user not in keep)
+
+
+def settled(node: fx.Node) -> fx.Node:
+    """The node itself, or the last in-place operation that overwrites its output."""
+    position = {n: i for i, n in enumerate(node.graph.nodes)}
+    while True:
+        writers = [user for user in node.users if is_in_place(user) and user.args[0] is node]
+        if not writers:
+            return node
+        node = max(writers, key=position.__getitem__)
+
+
+def is_in_place(node: fx.Node) -> bool:
+    """Whether an operation overwrites its first input."""
+    if node.op == "call_module":
+        owner = node.graph.owning_module
+        module = owner.get_submodule(str(node.target)) if owner is not None else None
+        return bool(getattr(module, "inplace", False))
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        in_place_operator = name in ("iadd", "isub", "imul", "itruediv")
+        return in_place_operator or name.endswith("_") or bool(node.kwargs.get("inplace", False))
+    return False
+
+
+def parameters_near(living: LivingModel, node: fx.Node) -> list[Tensor]:
+    """Parameters of a module node, or of the nearest one before it."""
+    current: fx.Node = node
+    while True:
+        if current.op == "call_module":
+            module = living.graph_module.get_submodule(str(current.target))
+            found: list[Tensor] = list(module.parameters())
+            if found:
+                return found
+        inputs = current.all_input_nodes
+        if not inputs:
+            return []
+        current = inputs[0]

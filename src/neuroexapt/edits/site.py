@@ -1,0 +1,55 @@
+"""Where an edit attaches: a node's output, its channels and its positions."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from neuroexapt.errors import EditError
+from neuroexapt.graph import LivingModel
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node's output as an edit sees it.
+
+    Attributes:
+        node: the node in the present graph.
+        dim: the dimension that carries channels.
+        channels: its size.
+        spatial: sizes of the position dimensions after the channels; empty for channels-last.
+        shape: the whole shape with the example input.
+    """
+
+    node: fx.Node
+    dim: int
+    channels: int
+    spatial: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def is_map(self) -> bool:
+        """Channels come right after the samples, positions behind them (a convolution's output)."""
+        return self.dim == 1 and len(self.shape) > 2
+
+
+def place(living: LivingModel, node: fx.Node) -> Place:
+    """The channels and positions of a node's output.
+
+    Raises:
+        EditError: if its output is no single tensor with channels that can be followed, either
+            second (with up to three position dimensions behind) or last.
+    """
+    meta = living.example_output(node)
+    if not isinstance(meta, torch.Tensor) or not meta.is_floating_point():
+        raise EditError(f"{node.name!r} gives no tensor of activations to attach to")
+    shape = tuple(int(size) for size in meta.shape)
+    dims = living.channel_dims(node)
+    usable = [d for d in dims if d == len(shape) - 1 or (d == 1 and 3 <= len(shape) <= 5)]
+    if len(dims) != 1 or not usable:
+        raise EditError(
+            f"the channels of {node.name!r} (shape {shape}) can't be followed; attach to the output "
+            "of a layer, norm or activation instead"
+        )
+    dim = usable[0]
+    return Place(node, dim, shape[dim], shape[2:] if dim == 1 else (), shape)

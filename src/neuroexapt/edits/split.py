@@ -1,0 +1,91 @@
+"""Neuron division: a unit and its newborn twin share what the unit did."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.carry import newborn_like
+from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.width import checked_units, growable, resize
+from neuroexapt.graph import LivingModel, Member, Role
+from neuroexapt.graph.groups import Layout, grown
+
+
+class Split(Edit):
+    """Divide units of a group.
+
+    Each gets a twin with the same incoming weights and norm statistics; whatever reads them sees the
+    outgoing weights a shared as a/2 + d and a/2 - d. The function is kept exactly; the random d makes
+    their gradients differ, so that they part.
+
+    Attributes:
+        group: name of the channel group.
+        units: which units divide.
+        variation: size of d relative to the outgoing weights; above 0.
+
+    Source: Net2WiderNet, Chen et al. 2016, arXiv:1511.05641, with a random difference added.
+    """
+
+    kind: Literal["split"] = "split"
+    group: str
+    units: tuple[int, ...]
+    variation: float = Field(default=0.25, gt=0)
+
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+        """Append a twin for each unit to every member of the group."""
+        group = growable(living, self.group)
+        parents = checked_units(group, self.units)
+
+        def fill(taken: Tensor, member: Member, layout: Layout) -> Tensor:
+            if member.role is not Role.CONSUMER:
+                return taken
+            return divide_outgoing(taken, member.dim, layout, self.variation, context.generator)
+
+        return resize(living, group, lambda units: grown(units, parents), fill)
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"split {len(self.units)} units of {self.group}"
+
+
+def divide_outgoing(
+    weight: Tensor, dim: int, layout: Layout, variation: float, generator: torch.Generator
+) -> Tensor:
+    """Share outgoing weights between parents and twins, keeping their sum.
+
+    Args:
+        weight: a consumer's weights, already laid out anew: twins hold copies of their parents.
+        dim: the dimension that reads the units.
+        layout: which positions are newborn, and whom they copy.
+        variation: size of the random difference d, relative to the spread of the weights.
+        generator: the only source of randomness.
+
+    Returns:
+        The same shape: parents a/2 + d, twins a/2 - d.
+    """
+    twins = np.flatnonzero(layout.newborn >= 0)
+    place = {
+        int(source): index
+        for index, source in enumerate(layout.source)
+        if layout.newborn[index] < 0
+    }
+    parents = [place[int(layout.source[twin])] for twin in twins]
+    first, second = (torch.as_tensor(p, device=weight.device) for p in (parents, twins))
+    outgoing = weight.index_select(dim, second)
+    spread = _spread(outgoing, dim, weight)
+    difference = newborn_like(outgoing.shape, weight, generator) * spread * variation
+    halved = weight.index_copy(dim, first, outgoing / 2 + difference)
+    return halved.index_copy(dim, second, outgoing / 2 - difference)
+
+
+def _spread(outgoing: Tensor, dim: int, weight: Tensor) -> Tensor:
+    """Root mean square of each unit's outgoing weights; of all weights where a unit has none yet."""
+    others = [d for d in range(outgoing.ndim) if d != dim]
+    own = outgoing.square().mean(dim=others, keepdim=True).sqrt()
+    overall = weight.square().mean().sqrt()
+    overall = torch.where(overall > 0, overall, torch.ones_like(overall) / weight.shape[dim] ** 0.5)
+    return torch.where(own > 0, own, overall)

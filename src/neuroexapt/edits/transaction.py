@@ -1,0 +1,117 @@
+"""Apply an edit all or nothing: build beside the old model, compare, then adopt."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+from torch.optim import Optimizer
+
+from neuroexapt.edits.carry import carry_optimizer, check_optimizers
+from neuroexapt.edits.change import Change
+from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.errors import EditError
+from neuroexapt.graph import LivingModel
+from neuroexapt.graph.assemble import assemble
+from neuroexapt.graph.compare import in_dtype, relative_error, run_in_mode
+from neuroexapt.graph.inputs import Inputs
+from neuroexapt.graph.inputs import probe as vary
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+
+
+@dataclass(frozen=True)
+class Check:
+    """How preservation is checked.
+
+    Attributes:
+        probe: inputs to compare on; None for the example input, varied.
+        refuse: whether an edit that changes the function is refused.
+    """
+
+    probe: Inputs | None = None
+    refuse: bool = True
+
+
+def transact(
+    living: LivingModel,
+    edit: BaseModel,
+    build: Callable[[], Rewrite],
+    optimizers: Sequence[Optimizer],
+    check: Check | None,
+) -> Change:
+    """Build, check, adopt.
+
+    Args:
+        living: the model.
+        edit: the edit, for the record.
+        build: gives the rewrite; may raise EditError.
+        optimizers: carried across once everything else has succeeded.
+        check: how to compare; None for not at all.
+
+    Raises:
+        EditError: if the edit doesn't fit or changes the function; nothing was changed then.
+    """
+    start = time.perf_counter()
+    before = living.cost()
+    check_optimizers(optimizers, living)
+    rewrite = build()
+    rewrite.graph.lint()
+    old = living.graph_module
+    new = assemble(old, rewrite.graph, rewrite.replaced)
+    error, checked_in = None, None
+    if check is not None:
+        inputs = check.probe or vary(living.inputs, seed=len(living.edits))
+        error, checked_in = preservation_error(old, new, inputs)
+        if check.refuse and not error <= TOLERANCE[getattr(torch, checked_in)]:
+            raise EditError(
+                f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
+                f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed"
+            )
+    for optimizer in optimizers:
+        carry_optimizer(optimizer, rewrite.ancestry)
+    living.become(new, edit)  # type: ignore[arg-type]  # every edit is applicable
+    after = living.cost()
+    seconds = time.perf_counter() - start
+    return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)
+
+
+def preservation_error(old: nn.Module, new: nn.Module, inputs: Inputs) -> tuple[float, str]:
+    """Relative difference of the two models' outputs, the worse of train and eval mode.
+
+    Half precision is compared in float32. Where float32 differs by more than its tolerance, float64
+    decides whether that is rounding, which deep networks amplify, or a change of function.
+
+    Returns:
+        The error, and the floating-point type that it was found in.
+    """
+    dtype = _dtype(new)
+    if dtype == torch.float64:
+        return _error(old, new, inputs), "float64"
+    if dtype != torch.float32:
+        old, new = _cast(old, torch.float32), _cast(new, torch.float32)
+        inputs = inputs.cast(torch.float32)
+    error = _error(old, new, inputs)
+    if error <= TOLERANCE[torch.float32]:
+        return error, "float32"
+    precise = _cast(old, torch.float64), _cast(new, torch.float64)
+    return _error(*precise, inputs.cast(torch.float64)), "float64"
+
+
+def _error(old: nn.Module, new: nn.Module, inputs: Inputs) -> float:
+    errors = []
+    for training in (False, True):
+        expected = run_in_mode(old, inputs, training)
+        errors.append(relative_error(expected, run_in_mode(new, inputs, training)))
+    return max(errors)
+
+
+def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return in_dtype(model, dtype)
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return next(iter(kinds)) if len(kinds) == 1 else torch.float32

@@ -1,0 +1,123 @@
+"""New units that start with no say."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.carry import newborn_like
+from neuroexapt.edits.gradmax import incoming_from_gradient
+from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.width import growable, resize
+from neuroexapt.errors import EditError
+from neuroexapt.graph import LivingModel, Member, Role
+from neuroexapt.graph.groups import Layout, grown
+
+
+class Widen(Edit):
+    """Add new units to a group.
+
+    Attributes:
+        group: name of the channel group.
+        count: how many units; even for "paired".
+        init: where newborn weights come from.
+            "random": incoming random, as spread as their neighbours'; outgoing zero.
+            "paired": pairs with equal random incoming weights and opposite random outgoing ones.
+            "gradmax": outgoing zero, incoming so that the outgoing gradient is as large as can be;
+            needs `loss=` in `LivingModel.apply`.
+
+    Source: "gradmax" after Evci et al. 2022, arXiv:2201.05125, with the roles of the two sides
+    exchanged so that newborns pass rectifiers.
+    """
+
+    kind: Literal["widen"] = "widen"
+    group: str
+    count: int = Field(gt=0)
+    init: Literal["random", "paired", "gradmax"] = "random"
+
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+        """Append new units to every member of the group."""
+        group = growable(living, self.group)
+        if self.init == "paired" and self.count % 2:
+            raise EditError(
+                f"paired newborns come in twos: count is {self.count}, give an even one"
+            )
+        if self.init == "gradmax" and context.loss is None and not context.replaying:
+            raise EditError(
+                'Widen(init="gradmax") looks at gradients: pass loss=, a function from the model to '
+                "its loss on some data, to LivingModel.apply"
+            )
+        template = np.full(self.count, group.size - 1, dtype=np.int64)
+
+        def fill(taken: Tensor, member: Member, layout: Layout) -> Tensor:
+            return _newborn(living, taken, member, layout, self.init == "paired", context.generator)
+
+        rewrite = resize(living, group, lambda units: grown(units, template), fill)
+        if self.init == "gradmax" and context.loss is not None:
+            incoming_from_gradient(living, rewrite, group, context.loss)
+        return rewrite
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"widen {self.group} by {self.count} ({self.init})"
+
+
+def _newborn(
+    living: LivingModel,
+    taken: Tensor,
+    member: Member,
+    layout: Layout,
+    paired: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """Set the newborn positions of one resized tensor."""
+    new = np.flatnonzero(layout.newborn >= 0)
+    where = torch.as_tensor(new, device=taken.device)
+    newborns = torch.as_tensor(layout.newborn[new], device=taken.device)
+    shape = list(taken.shape)
+    shape[member.dim] = len(new)
+    if member.role is Role.PRODUCER:
+        values = newborn_like(shape, taken, generator) * _rms(taken)
+        values = _twinned(values, member.dim, newborns) if paired else values
+    elif member.role is Role.CONSUMER and not paired:
+        values = taken.new_zeros(shape)
+    elif member.role is Role.CONSUMER:
+        values = newborn_like(shape, taken, generator) * _rms(taken)
+        values = _twinned(values, member.dim, newborns)
+        signs = (1 - 2 * (newborns % 2)).to(taken.dtype)
+        view = [1] * taken.ndim
+        view[member.dim] = len(new)
+        values = values * signs.view(view)
+    else:
+        values = taken.new_full(shape, _neutral(living, member, taken))
+    return taken.index_copy(member.dim, where, values)
+
+
+def _twinned(values: Tensor, dim: int, newborns: Tensor) -> Tensor:
+    """Newborns 2k + 1 get the values of newborns 2k, position by position."""
+    even = torch.nonzero(newborns % 2 == 0).flatten()
+    odd = torch.nonzero(newborns % 2 == 1).flatten()
+    by_unit = torch.argsort(newborns[even], stable=True), torch.argsort(newborns[odd], stable=True)
+    return values.index_copy(dim, odd[by_unit[1]], values.index_select(dim, even[by_unit[0]]))
+
+
+def _rms(tensor: Tensor) -> Tensor:
+    """Root mean square; where all is zero, that of a usual initialisation."""
+    size = tensor.square().mean().sqrt()
+    fan_in = max(tensor[0].numel(), 1)
+    return torch.where(size > 0, size, torch.full_like(size, fan_in**-0.5))
+
+
+def _neutral(living: LivingModel, member: Member, taken: Tensor) -> float:
+    """What rides along with a newborn: norms as fresh ones, biases zero, other scales as their mean."""
+    owner, _, name = member.tensor.rpartition(".")
+    module = living.graph_module.get_submodule(owner)
+    norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+    if name in ("running_var",) or (name == "weight" and isinstance(module, norms)):
+        return 1.0
+    if name in ("running_mean", "bias"):
+        return 0.0
+    return float(taken.mean())

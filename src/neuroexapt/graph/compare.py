@@ -1,0 +1,75 @@
+"""Run models without leaving a trace, and compare what they give."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from neuroexapt.graph.assemble import preserve_modes, restore_modes
+from neuroexapt.graph.inputs import Inputs
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """The model's output."""
+    return model(*inputs.args, **inputs.kwargs)
+
+
+def run_in_mode(
+    model: nn.Module,
+    inputs: Inputs,
+    training: bool,
+    run: Callable[[nn.Module, Inputs], Any] = call,
+) -> Any:
+    """The output in train or eval mode; modes, buffers and random state are as before.
+
+    Both modes start from one fixed random state, so that two models which draw the same numbers
+    can be compared with dropout on.
+    """
+    modes = preserve_modes(model)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    devices = [t.device for t in inputs.tensors if t.device.type == "cuda"]
+    try:
+        for module in model.modules():
+            module.training = training
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(0)
+            return run(model, inputs.map(torch.clone))
+    finally:
+        restore_modes(modes)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def relative_error(expected: Any, actual: Any) -> float:
+    """Largest difference, relative to the largest expected magnitude, over all output tensors.
+
+    Infinite where the structures, shapes or integer outputs differ, or anything isn't finite.
+    """
+    ours, structure = tree_flatten(expected)
+    theirs, other = tree_flatten(actual)
+    if structure != other:
+        return float("inf")
+    errors = [_leaf_error(a, b) for a, b in zip(ours, theirs, strict=True)]
+    return max(errors, default=0.0)
+
+
+def _leaf_error(expected: Any, actual: Any) -> float:
+    if not isinstance(expected, Tensor) or not isinstance(actual, Tensor):
+        return 0.0 if expected == actual else float("inf")
+    if expected.shape != actual.shape:
+        return float("inf")
+    if expected.numel() == 0:
+        return 0.0
+    if not expected.is_floating_point():
+        return 0.0 if bool((expected == actual).all()) else float("inf")
+    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
+    error = ((expected - actual).abs().max() / scale).item()
+    return error if error == error else float("inf")
+
+
+def in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A deep copy in another floating-point type."""
+    return copy.deepcopy(model).to(dtype)

@@ -1,0 +1,319 @@
+"""A model that can change its own structure."""
+
+import copy
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import fx, nn
+from torch.optim import Optimizer
+
+from neuroexapt.errors import EditError, TraceError
+from neuroexapt.graph.compare import relative_error, run_in_mode
+from neuroexapt.graph.cost import Cost, count_macs, num_parameters
+from neuroexapt.graph.coupling import Coupling, couple
+from neuroexapt.graph.groups import ChannelGroup
+from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs, probe, run_example
+from neuroexapt.graph.shapes import record_shapes
+from neuroexapt.graph.tracing import Leaf, owner_of, trace
+
+ChangeT_co = TypeVar("ChangeT_co", covariant=True)
+
+TRACED_TOLERANCE = 1e-4
+
+
+class Applicable(Protocol[ChangeT_co]):
+    """What `LivingModel.apply` accepts: an edit."""
+
+    def apply_to(
+        self,
+        living: "LivingModel",
+        optimizer: Optimizer | Iterable[Optimizer] | None,
+        seed: int,
+        **options: Any,
+    ) -> ChangeT_co:
+        """Change the model, all or nothing, and tell what changed."""
+        ...
+
+
+class LivingModel(nn.Module):
+    """Any traceable `nn.Module`, as a graph that edits can change.
+
+    It behaves as the module that it was made from: same `forward`, same parameter names. Edits
+    exchange what is inside; this object stays the same, so references to it never go stale.
+    Parameters are shared with the original model until an edit replaces them. Parts that `forward`
+    never uses aren't part of it.
+
+    Args:
+        model: the model; left as it is.
+        example_input: one batch as the model gets it: a tensor, a tuple, or a dict of keywords.
+        leaves: modules to keep whole, by qualified name or by type.
+
+    Raises:
+        TraceError: if the model can't be traced, or doesn't run on `example_input`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(1, 4))
+        >>> [(group.name, group.size, group.frozen) for group in living.groups]
+        [('0', 3, None), ('2', 2, 'an output of the model')]
+    """
+
+    _edits: tuple[Any, ...]
+    _coupling: Coupling | None
+    _cost: Cost | None
+
+    def __init__(
+        self, model: nn.Module, example_input: ExampleInput, leaves: Iterable[Leaf] = ()
+    ) -> None:
+        super().__init__()
+        super().__init__()
+        inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
+        expected = _reference(model, inputs)
+        traced = trace(model, leaves, _given(model, inputs))
+        self._edits = ()
+        self.inputs = inputs
+        self._adopt(traced)
+        _check_traced(model, traced, inputs, expected)
+
+    @classmethod
+    def within(
+        cls,
+        parent: nn.Module,
+        name: str,
+        example_input: ExampleInput,
+        leaves: Iterable[Leaf] = (),
+    ) -> "LivingModel":
+        """Make a submodule living, in place: `parent.name` becomes the living model.
+
+        Args:
+            parent: the whole model, which need not be traceable.
+            name: qualified name of the submodule to grow.
+            example_input: one batch as `parent` gets it.
+            leaves: as for `LivingModel`, relative to the submodule.
+
+        Raises:
+            TraceError: if there is no such submodule, it is never called, or can't be traced.
+        """
+        try:
+            part = parent.get_submodule(name)
+        except AttributeError as error:
+            raise TraceError(
+                f"{type(parent).__name__} has no submodule {name!r}; see named_modules()"
+            ) from error
+        caught: list[Inputs] = []
+        hook = part.register_forward_pre_hook(
+            lambda _module, args, kwargs: caught.append(Inputs(args, kwargs)), with_kwargs=True
+        )
+        try:
+            _reference(parent, as_inputs(example_input))
+        finally:
+            hook.remove()
+        if not caught:
+            raise TraceError(f"{type(parent).__name__} never calls {name!r} on this example_input")
+        inputs = caught[0]
+        given = inputs.args if not inputs.kwargs else _by_name(part, inputs)
+        living = cls(part, given, leaves)
+        owner, _, attribute = name.rpartition(".")
+        setattr(parent.get_submodule(owner), attribute, living)
+        return living
+
+    @property
+    def graph_module(self) -> fx.GraphModule:
+        """The present graph and its modules; an edit exchanges it, and never changes it."""
+        return cast(fx.GraphModule, self.__dict__["_graph_module"])
+
+    @property
+    def edits(self) -> tuple[Any, ...]:
+        """Every edit so far, in order: the lineage."""
+        return self._edits
+
+    @property
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """The channel groups, in order of their first producers."""
+        return self._coupled().groups
+
+    def _coupled(self) -> Coupling:
+        if self._coupling is None:
+            record_shapes(self.graph_module, self.inputs)
+            self._coupling = couple(self.graph_module)
+        return self._coupling
+
+    def channel_dims(self, node: fx.Node) -> tuple[int, ...]:
+        """Dimensions of a node's output that carry channels which coupling can follow."""
+        return tuple(self._coupled().axes.get(node.name, ()))
+
+    def example_output(self, node: fx.Node) -> Any:
+        """What a node gives for the example input, as fake tensors (shape and type only)."""
+        self._coupled()
+        return node.meta.get("example")
+
+    def group(self, name: str) -> ChannelGroup:
+        """The group of that name.
+
+        Raises:
+            EditError: if there is none; suggests the nearest names.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        member = next(
+            (g for g in self.groups if any(_owns(name, m.tensor) for m in g.producers)), None
+        )
+        hint = (
+            f"it is coupled to the group {member.name!r}"
+            if member
+            else _nearest(name, [group.name for group in self.groups])
+        )
+        raise EditError(f"there is no channel group {name!r}; {hint}")
+
+    def node(self, name: str) -> fx.Node:
+        """The graph node of that name: a module's last call, or a traced-through module's exit.
+
+        Raises:
+            EditError: if there is none; suggests the nearest names.
+        """
+        graph = self.graph_module.graph
+        nodes: list[fx.Node] = [n for n in graph.nodes if n.op not in ("output", "get_attr")]
+        for candidates in (
+            [n for n in nodes if n.op == "call_module" and n.target == name],
+            [n for n in nodes if n.name == name],
+            [n for n in nodes if _within(name, owner_of(n))],
+        ):
+            if candidates:
+                return candidates[-1]
+        raise EditError(f"there is no node {name!r}; {_nearest(name, self.nodes)}")
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of all nodes that edits can be placed at: module names, else the graph's."""
+        return [
+            str(n.target) if n.op == "call_module" else n.name
+            for n in self.graph_module.graph.nodes
+            if n.op not in ("output", "get_attr")
+        ]
+
+    def cost(self) -> Cost:
+        """Parameters, and multiply-accumulates of one forward pass for one sample."""
+        if self._cost is None:
+            macs = count_macs(self.graph_module, self.inputs)
+            self._cost = Cost(num_parameters(self), macs)
+        return self._cost
+
+    def apply(  # type: ignore[override]  # an edit here; nn.Module.apply takes a function
+        self,
+        edit: Applicable[ChangeT_co],
+        optimizer: Optimizer | Iterable[Optimizer] | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> ChangeT_co:
+        """Change the model by an edit, all or nothing.
+
+        Args:
+            edit: what to change. (A function is applied to every module, as in `nn.Module.apply`.)
+            optimizer: carried across: it goes on with the new parameters and the inherited state.
+            seed: the only source of randomness.
+            **options: what the edit needs beyond that; see `Edit.apply_to`.
+
+        Returns:
+            What changed: error, costs before and after, seconds, which parameters continue which.
+
+        Raises:
+            EditError: if the edit is refused; model and optimiser are as they were.
+        """
+        if not hasattr(edit, "apply_to"):
+            return cast(ChangeT_co, super().apply(cast(Any, edit)))
+        return edit.apply_to(self, optimizer, seed, **options)
+
+    def become(self, graph_module: fx.GraphModule, edit: Applicable[object]) -> None:
+        """Exchange the graph for what an edit made of it, and note the edit."""
+        self._adopt(graph_module)
+        self._edits = (*self._edits, edit)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the original model."""
+        return self.graph_module(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "LivingModel":
+        """Set train or eval mode."""
+        self.graph_module.train(mode)
+        self.training = mode
+        return self
+
+    def extra_repr(self) -> str:
+        """How often it changed."""
+        return f"edits={len(self._edits)}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LivingModel":
+        made = object.__new__(type(self))
+        nn.Module.__init__(made)
+        memo[id(self)] = made
+        made._edits = self._edits
+        made.inputs = self.inputs
+        made._adopt(copy.deepcopy(self.graph_module, memo))
+        return made
+
+    def _adopt(self, graph_module: fx.GraphModule) -> None:
+        """Take over a graph module: its children, parameters and buffers are this model's own."""
+        self.__dict__["_graph_module"] = graph_module
+        self._modules = graph_module._modules
+        self._parameters = graph_module._parameters
+        self._buffers = graph_module._buffers
+        self._non_persistent_buffers_set = graph_module._non_persistent_buffers_set
+        self.training = graph_module.training
+        self._coupling = None
+        self._cost = None
+
+
+def _given(model: nn.Module, inputs: Inputs) -> list[str]:
+    """Names of the inputs that an example gives."""
+    names = [p.name for p in inspect.signature(model.forward).parameters.values()]
+    return [*names[: len(inputs.args)], *inputs.kwargs]
+
+
+def _by_name(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
+    names = _given(module, Inputs(inputs.args, {}))
+    return {**dict(zip(names, inputs.args, strict=False)), **inputs.kwargs}
+
+
+def _reference(model: nn.Module, inputs: Inputs) -> Any:
+    return run_in_mode(model, inputs, training=False, run=run_example)
+
+
+def _check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
+    """The traced graph must compute what the model computes, in eval and in train mode."""
+    varied = inputs if inputs.batch_size > 1 else probe(inputs, seed=0, batch_size=2)
+    for training in (False, True):
+        ours = run_in_mode(traced, varied if training else inputs, training)
+        theirs = run_in_mode(model, varied, training, run_example) if training else expected
+        error = relative_error(theirs, ours)
+        if not error <= TRACED_TOLERANCE:
+            raise TraceError(
+                f"tracing changes what {type(model).__name__} computes in "
+                f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
+                "depends on something besides its inputs; keep that part whole with leaves=(...)"
+            )
+
+
+def _within(name: str, owner: str) -> bool:
+    return owner == name or owner.startswith(f"{name}.")
+
+
+def _owns(name: str, tensor: str) -> bool:
+    return tensor == name or tensor.rpartition(".")[0] == name
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    known = list(dict.fromkeys(names))
+    close = difflib.get_close_matches(name, known, n=3) or known[:5]
+    return "the nearest are " + ", ".join(repr(n) for n in close)
+
+
+def parameters_by_name(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers with their names, tied ones under each name."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)

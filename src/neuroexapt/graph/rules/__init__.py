@@ -1,0 +1,1 @@
+"""How each operation couples channels, in one table."""

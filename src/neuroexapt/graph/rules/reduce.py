@@ -1,0 +1,78 @@
+"""Reductions, pooling and resizing: positions may be mixed, channels may not."""
+
+from typing import Any
+
+import torch
+
+from neuroexapt.graph.flow import freeze_all
+from neuroexapt.graph.rules.call import Call, normal_dim, sized
+from neuroexapt.graph.rules.elementwise import elementwise
+from neuroexapt.graph.value import Labels, Value
+
+
+def reduction(call: Call) -> Any:
+    """Sum, mean, maximum and the like over some dimensions; channels among them are frozen."""
+    value = call.value
+    over = call.argument(1, "dim", call.kwargs.get("axis"))
+    if isinstance(over, Value):
+        return elementwise(call)
+    if isinstance(over, int):
+        over = (over,)
+    dims = {normal_dim(dim, value.ndim) for dim in (over or range(value.ndim))}
+    for dim in dims & value.axes.keys():
+        call.flow.freeze(value.axes[dim], f"{call.name} reduces over channels")
+    first = call.meta if isinstance(call.meta, torch.Tensor) else call.meta[0]
+    axes = _after_reduction(value, dims, keep=first.ndim == value.ndim)
+    if isinstance(call.meta, torch.Tensor):
+        return call.output(axes)
+    return tuple(sized(part, axes, call.name) for part in call.meta)
+
+
+def _after_reduction(value: Value, dims: set[int], keep: bool) -> dict[int, Labels]:
+    kept = [dim for dim in range(value.ndim) if dim not in dims]
+    place = {dim: dim if keep else index for index, dim in enumerate(kept)}
+    return {place[dim]: labels for dim, labels in value.axes.items() if dim in place}
+
+
+def pooling(num_spatial: int) -> Any:
+    """The rule for pooling, padding and resizing over the last `num_spatial` dimensions."""
+
+    def rule(call: Call) -> Value:
+        return positional(call, num_spatial)
+
+    return rule
+
+
+def positional(call: Call, num_spatial: int) -> Value:
+    """Mixes the last dimensions; what is before them passes."""
+    value = call.value
+    if not isinstance(call.meta, torch.Tensor):
+        freeze_all(call.flow, value.axes, f"{call.name} gives several outputs")
+        return tuple(sized(part, {}, call.name) for part in call.meta)  # type: ignore[return-value]
+    first = value.ndim - num_spatial
+    for dim, labels in value.axes.items():
+        if dim >= first:
+            call.flow.freeze(labels, f"{call.name} mixes positions")
+    return call.output({dim: labels for dim, labels in value.axes.items() if dim < first})
+
+
+def resize(call: Call) -> Value:
+    """Interpolation: all dimensions after batch and channel are positions."""
+    return positional(call, call.value.ndim - 2)
+
+
+def pad(call: Call) -> Value:
+    """`F.pad`: dimensions that get padding are positions."""
+    widths = call.argument(1, "pad") if call.module is None else call.setting("padding")
+    padded = [index for index in range(len(widths) // 2) if any(widths[2 * index : 2 * index + 2])]
+    return positional(call, max(padded, default=-1) + 1)
+
+
+def along(call: Call) -> Value:
+    """Scans and normalisations along one dimension (cumsum, normalize)."""
+    value = call.value
+    dim = call.argument(2 if call.name.startswith("`normalize`") else 1, "dim", 1)
+    labels = value.axes.get(normal_dim(dim, value.ndim))
+    if labels is not None:
+        call.flow.freeze(labels, f"{call.name} mixes channels")
+    return call.output(value.axes)

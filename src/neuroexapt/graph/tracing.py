@@ -1,0 +1,289 @@
+"""See a model as a graph, without losing the difference between train and eval mode."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.fx.proxy import TraceError as FxTraceError
+
+from neuroexapt.errors import TraceError
+from neuroexapt.graph.assemble import attribute, preserve_modes, referenced, restore_modes
+from neuroexapt.graph.bymode import ByMode
+
+Leaf: TypeAlias = str | type[nn.Module]
+
+TRACING_FAILURES = (
+    FxTraceError,
+    TypeError,
+    RuntimeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+)
+"""What a user's `forward` may raise when it is run on proxies."""
+
+
+class LeafTracer(fx.Tracer):
+    """A tracer that knows its leaves and remembers where it was when it failed."""
+
+    def __init__(self, leaves: Iterable[Leaf]) -> None:
+        """Modules named or typed in `leaves` stay whole, as those of torch.nn do."""
+        super().__init__(param_shapes_constant=True)
+        self.leaves = tuple(leaves)
+        self.path: list[str] = []
+        self.failed_in: str | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Leaves of torch.nn and those asked for."""
+        asked = any(
+            module_qualified_name == leaf if isinstance(leaf, str) else isinstance(m, leaf)
+            for leaf in self.leaves
+        )
+        return asked or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Trace into a module, remembering the innermost one that fails."""
+        name = self.path_of_module(m)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except TRACING_FAILURES:
+            self.failed_in = self.failed_in or name
+            raise
+
+
+def owner_of(node: fx.Node) -> str:
+    """Path of the innermost traced module that a node belongs to; "" for the model itself."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return ""
+    path = str(next(reversed(stack.values()))[0])
+    if node.op == "call_module" and path == node.target:
+        return path.rpartition(".")[0]
+    return path
+
+
+def trace(
+    model: nn.Module, leaves: Iterable[Leaf] = (), given: Iterable[str] | None = None
+) -> fx.GraphModule:
+    """Trace `model` in both modes and join the two graphs.
+
+    Modules whose operations differ between the modes become leaves; function calls that differ only
+    in constants become `ByMode` modules (dropout: `nn.Dropout`).
+
+    Args:
+        model: what to trace; its modes and attributes are left as they are.
+        leaves: names or types of modules to keep whole.
+        given: names of the inputs that will be given; the others keep their defaults.
+
+    Raises:
+        TraceError: if `forward` can't be traced; names the module and the remedy.
+    """
+    asked = list(leaves)
+    _check_leaves(model, asked)
+    while True:
+        train, evaluation = (_trace_once(model, asked, mode, given) for mode in (True, False))
+        culprits = _differing_owners(train, evaluation, strict=False)
+        culprits = culprits or _differing_owners(train, evaluation, strict=True)
+        if not culprits:
+            return _joined(model, train, evaluation)
+        if "" in culprits:
+            raise TraceError(
+                f"the forward of {type(model).__name__} itself does different things in train and "
+                "in eval mode; put the part that depends on self.training into a submodule"
+            )
+        asked.extend(culprits)
+
+
+def trace_in_mode(model: nn.Module, training: bool) -> fx.GraphModule:
+    """What `model` does in one mode; everything it calls is shared with it.
+
+    Raises:
+        TraceError: as `trace` does.
+    """
+    return _joined(model, *[_trace_once(model, [], training, None) for _ in range(2)])
+
+
+def _check_leaves(model: nn.Module, leaves: list[Leaf]) -> None:
+    names = {name for name, _ in model.named_modules()}
+    for leaf in leaves:
+        if isinstance(leaf, str) and leaf not in names:
+            raise TraceError(
+                f"leaves names {leaf!r}, which is no module of {type(model).__name__}; "
+                "give qualified names as in named_modules(), or module types"
+            )
+
+
+def _trace_once(
+    model: nn.Module, leaves: list[Leaf], training: bool, given: Iterable[str] | None
+) -> fx.Graph:
+    tracer = LeafTracer(leaves)
+    modes, attributes = preserve_modes(model), dict(model.__dict__)
+    buffers = set(model._buffers)
+    model.train(training)
+    absent = _absent_inputs(model, given)
+    try:
+        graph = tracer.trace(model, absent or None)
+    except TRACING_FAILURES as error:
+        raise _explained(model, tracer, error) from error
+    finally:
+        restore_modes(modes)
+    constants = {name: value for name, value in model.__dict__.items() if name not in attributes}
+    constants |= {name: value for name, value in model._buffers.items() if name not in buffers}
+    for name in constants:
+        delattr(model, name)
+    graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
+    _drop_inputs(graph, absent)
+    graph.eliminate_dead_code(_has_effects)
+    return graph
+
+
+def _has_effects(node: fx.Node) -> bool:
+    """Only reading an attribute surely has none; everything else stays where the user put it."""
+    return node.op != "get_attr" and not (node.op == "call_function" and node.target is getattr)
+
+
+def _absent_inputs(model: nn.Module, given: Iterable[str] | None) -> dict[str, Any]:
+    if given is None:
+        return {}
+    names = set(given)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.name not in names and p.default is not inspect.Parameter.empty
+    }
+
+
+def _drop_inputs(graph: fx.Graph, absent: Iterable[str]) -> None:
+    """Inputs that keep their defaults leave the graph, with the assertions about them."""
+    prefixes = tuple(f"{name}_" for name in absent)
+    for node in [n for n in graph.nodes if n.op == "placeholder"]:
+        if prefixes and str(node.target).startswith(prefixes) and node.args:
+            for user in reversed(list(_descendants(node))):
+                graph.erase_node(user)
+            graph.erase_node(node)
+
+
+def _descendants(node: fx.Node) -> dict[fx.Node, None]:
+    found: dict[fx.Node, None] = {}
+    for user in node.users:
+        found[user] = None
+        found.update(_descendants(user))
+    return found
+
+
+def _explained(model: nn.Module, tracer: LeafTracer, error: Exception) -> TraceError:
+    name = tracer.failed_in
+    if name is None:
+        return TraceError(
+            f"{type(model).__name__} can't be traced: its own forward fails ({_line(error)}). Put "
+            "the part that depends on the data into a submodule and name it in leaves=, or grow "
+            'a submodule: LivingModel.within(model, "name", example_input)'
+        )
+    module = model.get_submodule(name)
+    return TraceError(
+        f"{type(module).__name__} at {name!r} can't be traced ({_line(error)}). Keep it whole with "
+        f"leaves=({name!r},), or grow a submodule: "
+        'LivingModel.within(model, "name", example_input)'
+    )
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
+
+
+def _differing_owners(train: fx.Graph, evaluation: fx.Graph, strict: bool) -> list[str]:
+    """Modules whose own operations differ between the modes; if strict, their inputs' names too."""
+    first, second = _operations_by_owner(train, strict), _operations_by_owner(evaluation, strict)
+    owners = dict.fromkeys((*first, *second))
+    return [owner for owner in owners if first.get(owner) != second.get(owner)]
+
+
+def _operations_by_owner(graph: fx.Graph, strict: bool) -> dict[str, list[Any]]:
+    operations: dict[str, list[Any]] = {}
+    for node in graph.nodes:
+        operations.setdefault(owner_of(node), []).append(_signature(node, strict))
+    return operations
+
+
+def _signature(node: fx.Node, strict: bool) -> tuple[Any, ...]:
+    """What a node does, apart from the constants of a function call."""
+    inputs = tuple(n.name if strict else "" for n in node.all_input_nodes)
+    constants: Any = None
+    if node.op == "call_function":
+        constants = (len(node.args), tuple(node.kwargs))
+    elif node.op == "call_method":
+        constants = str(fx.map_arg((node.args, dict(node.kwargs)), lambda _: ""))
+    return node.op, node.target, inputs, constants
+
+
+def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.GraphModule:
+    """One graph module for both modes."""
+    replaced: dict[str, Any] = dict(train.constants)  # type: ignore[attr-defined]
+    for node, other in zip(list(train.nodes), list(evaluation.nodes), strict=True):
+        differing = _differing_constants(node, other)
+        if differing:
+            _by_mode(train, node, differing, replaced)
+    attributes = {
+        path: replaced[path] if path in replaced else attribute(model, path)
+        for path in referenced(train)
+    }
+    made = fx.GraphModule(attributes, train, type(model).__name__)
+    made.train(model.training)
+    return made
+
+
+def _differing_constants(node: fx.Node, other: fx.Node) -> dict[int | str, tuple[Any, Any]]:
+    if node.op != "call_function":
+        return {}
+    pairs: dict[int | str, tuple[Any, Any]] = {}
+    places: list[int | str] = [*range(len(node.args)), *node.kwargs]
+    for place in places:
+        mine, theirs = (
+            n.args[place] if isinstance(place, int) else n.kwargs[place] for n in (node, other)
+        )
+        if isinstance(mine, bool | int | float) and mine != theirs:
+            pairs[place] = (mine, theirs)
+    return pairs
+
+
+DROPOUTS = {
+    torch.nn.functional.dropout: nn.Dropout,
+    torch.nn.functional.dropout1d: nn.Dropout1d,
+    torch.nn.functional.dropout2d: nn.Dropout2d,
+    torch.nn.functional.dropout3d: nn.Dropout3d,
+}
+
+
+def _by_mode(
+    graph: fx.Graph,
+    node: fx.Node,
+    differing: dict[int | str, tuple[Any, Any]],
+    replaced: dict[str, Any],
+) -> None:
+    """Replace a function call by a module that follows the mode."""
+    function: Any = node.target
+    name = f"{node.name}_by_mode"
+    args, kwargs = node.args, dict(node.kwargs)
+    if function in DROPOUTS and next(iter(differing.values())) == (True, False):
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        replaced[name] = DROPOUTS[function](p=bound.arguments["p"])
+        args, kwargs = (node.args[0] if node.args else kwargs["input"],), {}
+    else:
+        replaced[name] = ByMode(function, differing)
+    with graph.inserting_after(node):
+        call = graph.create_node("call_module", name, args, kwargs, name=name)
+    call.meta.update(node.meta)
+    node.replace_all_uses_with(call)
+    graph.erase_node(node)

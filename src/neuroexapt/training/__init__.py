@@ -1,0 +1,49 @@
+"""Train: data, batches, recipes, the loop, and what it leaves behind."""
+
+from neuroexapt.training.augment import Augment
+from neuroexapt.training.batches import Batches, evaluation_batches, train_batches
+from neuroexapt.training.data import DATASETS, load
+from neuroexapt.training.flops import training_flops
+from neuroexapt.training.history import EpochRecord, History
+from neuroexapt.training.images import DataSplits, ImageSet
+from neuroexapt.training.loaders import first_batch
+from neuroexapt.training.loop import EpochResult, Evaluation, Step, evaluate, train_epoch
+from neuroexapt.training.models import MODELS, build_model
+from neuroexapt.training.recipe import (
+    Recipe,
+    build_criterion,
+    build_optimizer,
+    default_recipe,
+    lr_factor,
+    set_lr,
+)
+from neuroexapt.training.seed import seeded
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "Augment",
+    "Batches",
+    "DataSplits",
+    "EpochRecord",
+    "EpochResult",
+    "Evaluation",
+    "History",
+    "ImageSet",
+    "Recipe",
+    "Step",
+    "build_criterion",
+    "build_model",
+    "build_optimizer",
+    "default_recipe",
+    "evaluate",
+    "evaluation_batches",
+    "first_batch",
+    "load",
+    "lr_factor",
+    "seeded",
+    "set_lr",
+    "train_batches",
+    "train_epoch",
+    "training_flops",
+]

@@ -1,0 +1,74 @@
+"""What a user's data loader yields, checked."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuroexapt.errors import DataError
+
+
+def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
+    """Return a loader's first batch.
+
+    Args:
+        loader: yields pairs (inputs, targets) of tensors; can be iterated over again.
+
+    Raises:
+        DataError: if it yields nothing or anything else, or is used up by iterating once.
+    """
+    if isinstance(loader, Iterator):
+        raise DataError(
+            f"the loader is an iterator ({type(loader).__name__}), which one pass uses up; "
+            "give what it was made from, such as a DataLoader or a list of batches"
+        )
+    return next(pairs(loader))
+
+
+def pairs(
+    loader: Iterable[Any], device: torch.device | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a loader's batches, checked and moved to a device.
+
+    Args:
+        loader: yields pairs (inputs, targets) of tensors with the same number of samples.
+        device: where to; None leaves them where they are.
+
+    Yields:
+        Inputs of shape (B, ...) and targets of shape (B, ...), B at least 1.
+
+    Raises:
+        DataError: naming the batch, if it is anything else, or there is none.
+    """
+    empty = True
+    for number, batch in enumerate(loader):
+        empty = False
+        inputs, targets = _pair(batch, number)
+        yield (
+            inputs.to(device, non_blocking=True),
+            targets.to(device, non_blocking=True),
+        )
+    if empty:
+        raise DataError(
+            "the loader yields no batch; its data set is empty, or smaller than one batch while "
+            "incomplete batches are dropped"
+        )
+
+
+def _pair(batch: object, number: int) -> tuple[Tensor, Tensor]:
+    rule = "a loader yields pairs (inputs, targets) of tensors"
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        found = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else "no pair"
+        raise DataError(f"batch {number} is a {type(batch).__name__} of {found}; {rule}")
+    inputs, targets = batch
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+        raise DataError(
+            f"batch {number} is ({type(inputs).__name__}, {type(targets).__name__}); {rule}"
+        )
+    if not inputs.ndim or not targets.ndim or len(inputs) != len(targets) or not len(inputs):
+        raise DataError(
+            f"batch {number} has inputs of shape {tuple(inputs.shape)} and targets of shape "
+            f"{tuple(targets.shape)}; both begin with the same number of samples, at least 1"
+        )
+    return inputs, targets

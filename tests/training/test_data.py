@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neuroexapt.errors import DataError
+from neuroexapt.training.data import load
+
+WriteParquet = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, write_parquet: WriteParquet) -> Path:
+    for name, column, seed in (("cifar10", "label", 0), ("cifar100", "fine_label", 1)):
+        for part in ("train", "test"):
+            path = tmp_path / name / f"{part}-00000-of-00001.parquet"
+            write_parquet(path, [0, 1] * 10, seed=seed, label_column=column)
+    return tmp_path
+
+
+def test_load_digits_splits_alike_under_every_global_seed() -> None:
+    torch.manual_seed(0)
+    first = load("digits")
+    torch.manual_seed(1)
+    second = load("digits")
+    assert torch.equal(first.validation.images, second.validation.images)
+    assert not torch.equal(first.validation.images, load("digits", split_seed=1).validation.images)
+
+
+def test_load_finds_the_data_sets_own_subfolder(data_dir: Path) -> None:
+    ten, hundred = load("cifar10", data_dir), load("cifar100", data_dir)
+    assert (ten.name, hundred.name) == ("cifar10", "cifar100")
+    assert len(ten.train) == 18 and not torch.equal(ten.train.images, hundred.train.images)
+    assert torch.equal(load("cifar10", data_dir / "cifar10").train.images, ten.train.images)
+
+
+def test_load_takes_a_folder_of_parquet_or_of_classes(data_dir: Path) -> None:
+    splits = load(data_dir / "cifar10")
+    assert splits.name == "cifar10" and len(splits.validation) == 2
+    assert load("cifar10", data_dir).name == load("./cifar10", data_dir).name
+    (data_dir / "classes").mkdir()
+    with pytest.raises(DataError, match="one folder of images for each class"):
+        load("classes", data_dir)
+
+
+def test_load_unknown_name_says_which_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cifar11 is no data set .*digits, cifar10, cifar100.*no"):
+        load("cifar11", tmp_path)
+    with pytest.raises(DataError, match=r"there is no folder .*missing to find cifar10 in"):
+        load("cifar10", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 0.51, float("nan")])
+def test_load_validation_share_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match=f"at most 0.5, not {share}"):
+        load("digits", validation=share)
+
+
+def test_load_image_size_where_it_means_nothing_is_refused(data_dir: Path) -> None:
+    with pytest.raises(DataError, match="digits has a size of its own"):
+        load("digits", image_size=16)
+    with pytest.raises(DataError, match="leave out image_size=16"):
+        load(data_dir / "cifar10", image_size=16)

@@ -1,0 +1,200 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from neuroexapt.errors import DataError, TrainingError
+from neuroexapt.training.batches import evaluation_batches, train_batches
+from neuroexapt.training.data import load
+from neuroexapt.training.loop import Step, evaluate, num_correct, train_epoch
+from neuroexapt.training.models import build_model
+from neuroexapt.training.recipe import Recipe, build_optimizer
+from neuroexapt.training.seed import seeded
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def batches(num: int = 5, size: int = 6) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(size, 3, generator=generator), torch.arange(size) % 4) for _ in range(num)]
+
+
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def test_train_epoch_equals_the_textbook_loop() -> None:
+    model, data = net(), batches()
+    twin = copy.deepcopy(model)
+    optimizer, losses, hits = sgd(twin), [], 0
+    for inputs, targets in data:
+        optimizer.zero_grad()
+        outputs = twin(inputs)
+        loss = nn.functional.cross_entropy(outputs, targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        hits += int((outputs.argmax(1) == targets).sum())
+    result = train_epoch(model.eval(), data, sgd(model), nn.CrossEntropyLoss())
+    for ours, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert result.loss == pytest.approx(sum(losses) / 5)
+    assert result.accuracy == pytest.approx(hits / 30)
+    assert (result.num_samples, result.num_steps) == (30, 5)
+    assert result.seconds > 0 and model.training
+
+
+def test_train_epoch_weighs_a_small_batch_by_its_samples() -> None:
+    # Rate 0 and equal outputs: loss log 4 on every sample; class 0 is right by being the first.
+    model = nn.Linear(3, 4)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    data = [(torch.ones(3, 3), torch.zeros(3).long()), (torch.ones(1, 3), torch.ones(1).long())]
+    result = train_epoch(
+        model, data, torch.optim.SGD(model.parameters(), lr=0.0), nn.CrossEntropyLoss()
+    )
+    assert result.loss == pytest.approx(math.log(4), rel=1e-6)
+    assert result.accuracy == 0.75
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_train_epoch_with_a_poisoned_batch_stops_before_the_step(poison: float) -> None:
+    data = batches()
+    reference, model = net(), net()
+    expected = sgd(reference)
+    train_epoch(reference, data[:2], expected, nn.CrossEntropyLoss())
+    data[2][0][0, 0] = poison
+    optimizer = sgd(model)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 2 .*inputs hold values"):
+        train_epoch(model, data, optimizer, nn.CrossEntropyLoss())
+    assert str(model.state_dict()) == str(reference.state_dict())
+    assert str(optimizer.state_dict()) == str(expected.state_dict())
+
+
+def test_train_epoch_that_diverges_says_what_to_do() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ .*lower the lear"):
+        train_epoch(model, batches(20), optimizer, nn.CrossEntropyLoss())
+
+
+def test_train_epoch_with_a_loss_a_sample_is_refused() -> None:
+    model = net()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(TrainingError, match=r"returned shape \(6,\); it has to return one number"):
+        train_epoch(model, batches(), sgd(model), nn.CrossEntropyLoss(reduction="none"))
+    assert str(model.state_dict()) == str(before)
+
+
+def test_train_epoch_calls_on_step_and_ends_when_told() -> None:
+    steps: list[Step] = []
+
+    def on_step(step: Step) -> bool:
+        steps.append(step)
+        return step.index == 2
+
+    model = net()
+    result = train_epoch(model, batches(), sgd(model), nn.CrossEntropyLoss(), on_step=on_step)
+    assert [(step.index, step.num_samples) for step in steps] == [(0, 6), (1, 6), (2, 6)]
+    assert result.num_steps == 3
+    assert result.loss == pytest.approx(sum(step.loss for step in steps) / 3)
+
+
+def test_train_epoch_on_step_sets_the_next_steps_rate() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    weights: list[Tensor] = []
+
+    def on_step(step: Step) -> None:
+        weights.append(model[0].weight.detach().clone())
+        optimizer.param_groups[0]["lr"] = 0.0
+
+    train_epoch(model, batches(3), optimizer, nn.CrossEntropyLoss(), on_step=on_step)
+    assert torch.equal(weights[0], weights[2]) and not torch.equal(weights[0], net()[0].weight)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_train_epoch_in_half_precision_trains(scaled: bool) -> None:
+    scaler = torch.amp.GradScaler("cpu") if scaled else None
+    model = net()
+    optimizer = sgd(model)
+    criterion = nn.CrossEntropyLoss()
+    first = train_epoch(model, batches(20), optimizer, criterion, amp=True, scaler=scaler)
+    for _ in range(5):
+        last = train_epoch(model, batches(20), optimizer, criterion, amp=True, scaler=scaler)
+    assert last.loss < first.loss
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    exact = evaluate(model, batches(20), criterion)
+    half = evaluate(model, batches(20), criterion, amp=True)
+    assert half.loss == pytest.approx(exact.loss, rel=0.02) and half.loss != exact.loss
+
+
+def test_train_epoch_of_nothing_is_refused() -> None:
+    model = net()
+    with pytest.raises(DataError, match="yields no batch"):
+        train_epoch(model, [], sgd(model), nn.CrossEntropyLoss())
+
+
+def test_evaluate_equals_the_whole_set_at_once_in_eval_mode() -> None:
+    model = net()
+    inputs, targets = torch.randn(10, 3), torch.arange(10) % 4
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=4)
+    state = copy.deepcopy(model.state_dict())
+    model[1].eval()
+    result = evaluate(model, loader, nn.CrossEntropyLoss())
+    assert [module.training for module in model] == [True, False, True, True]
+    assert str(model.state_dict()) == str(state)
+    with torch.no_grad():
+        outputs = model.eval()(inputs)
+    assert result.loss == pytest.approx(nn.functional.cross_entropy(outputs, targets).item())
+    assert result.accuracy == pytest.approx(float((outputs.argmax(1) == targets).float().mean()))
+    assert result.num_samples == 10
+
+
+def test_num_correct_by_hand() -> None:
+    outputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    assert num_correct(outputs, torch.tensor([0, 0, 1])) == 2
+    soft = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+    assert num_correct(outputs, soft) == 2
+    # Two samples with two targets each, of which 2 and 1 are correct: 1 + 1/2.
+    dense = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 0.0]]])
+    assert num_correct(dense, torch.tensor([[0, 1], [0, 1]])) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        (torch.zeros(3, 2), torch.zeros(3)),
+        (torch.zeros(3), torch.zeros(3).long()),
+        (torch.zeros(3, 2), torch.zeros(3, 1).long()),
+    ],
+)
+def test_num_correct_of_no_classifier_is_refused(outputs: Tensor, targets: Tensor) -> None:
+    with pytest.raises(TrainingError, match="are no classifier's"):
+        num_correct(outputs, targets)
+
+
+def test_training_learns_the_digits_and_repeats_under_a_seed() -> None:
+    splits, recipe = load("digits"), Recipe(batch_size=64, schedule="constant", warmup=0)
+    judged = evaluation_batches(splits, splits.validation)
+
+    def run() -> tuple[float, list[float]]:
+        seeded(0)
+        model = build_model("mlp", num_classes=10, in_channels=1, image_size=(8, 8))
+        optimizer = build_optimizer(model, recipe)
+        data = train_batches(splits, recipe, seed=0)
+        losses = []
+        for epoch in range(6):
+            data.set_epoch(epoch)
+            losses.append(train_epoch(model, data, optimizer, nn.CrossEntropyLoss()).loss)
+        return evaluate(model, judged, nn.CrossEntropyLoss()).accuracy, losses
+
+    accuracy, losses = run()
+    assert accuracy > 0.8
+    assert run() == (accuracy, losses)
