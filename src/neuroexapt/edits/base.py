@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.transaction import Check, transact
+from neuroexapt.edits.transaction import Check, Limit, transact
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.inputs import Inputs
 
@@ -62,6 +62,7 @@ class Edit(BaseModel):
         loss: Loss | None = None,
         probe: Inputs | None = None,
         check: bool = True,
+        limit: Limit | None = None,
         replaying: bool = False,
     ) -> Change:
         """Change a model, all or nothing; see `LivingModel.apply`.
@@ -73,6 +74,7 @@ class Edit(BaseModel):
             loss: from a model to its loss on some data; needed by `Widen(init="gradmax")`.
             probe: inputs to check preservation on; by default the example input, varied.
             check: whether to check preservation.
+            limit: says what a model of some cost would exceed, or None if nothing.
             replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
 
         Raises:
@@ -86,6 +88,7 @@ class Edit(BaseModel):
             lambda: self.rewrite(living, context),
             optimizers,
             Check(probe, refuse=self.preserving) if check else None,
+            limit,
         )
 
 

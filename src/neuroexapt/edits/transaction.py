@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from pydantic import BaseModel
@@ -16,8 +17,12 @@ from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.assemble import assemble
 from neuroexapt.graph.compare import in_dtype, relative_error, run_in_mode
+from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.inputs import probe as vary
+from neuroexapt.graph.shapes import record_shapes
+
+Limit: TypeAlias = Callable[[Cost], str | None]
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
@@ -41,6 +46,7 @@ def transact(
     build: Callable[[], Rewrite],
     optimizers: Sequence[Optimizer],
     check: Check | None,
+    limit: Limit | None = None,
 ) -> Change:
     """Build, check, adopt.
 
@@ -50,9 +56,11 @@ def transact(
         build: gives the rewrite; may raise EditError.
         optimizers: carried across once everything else has succeeded.
         check: how to compare; None for not at all.
+        limit: says what a model of some cost would exceed, or None if nothing.
 
     Raises:
-        EditError: if the edit doesn't fit or changes the function; nothing was changed then.
+        EditError: if the edit doesn't fit, changes the function or exceeds the limit; nothing was
+            changed then.
     """
     start = time.perf_counter()
     before = living.cost()
@@ -61,6 +69,9 @@ def transact(
     rewrite.graph.lint()
     old = living.graph_module
     new = assemble(old, rewrite.graph, rewrite.replaced)
+    after = Cost(num_parameters(new), record_shapes(new, living.inputs))
+    if limit is not None and (excess := limit(after)) is not None:
+        raise EditError(f"{edit!r} would exceed the limit: {excess}; nothing was changed")
     error, checked_in = None, None
     if check is not None:
         inputs = check.probe or vary(living.inputs, seed=len(living.edits))
@@ -72,8 +83,7 @@ def transact(
             )
     for optimizer in optimizers:
         carry_optimizer(optimizer, rewrite.ancestry)
-    living.become(new, edit)  # type: ignore[arg-type]  # every edit is applicable
-    after = living.cost()
+    living.become(new, edit, after)
     seconds = time.perf_counter() - start
     return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from neuroexapt.errors import EditError, TraceError
 from neuroexapt.graph.compare import relative_error, run_in_mode
-from neuroexapt.graph.cost import Cost, count_macs, num_parameters
+from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
 from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs, probe, run_example
@@ -139,7 +139,7 @@ class LivingModel(nn.Module):
 
     def _coupled(self) -> Coupling:
         if self._coupling is None:
-            record_shapes(self.graph_module, self.inputs)
+            self.cost()
             self._coupling = couple(self.graph_module)
         return self._coupling
 
@@ -200,7 +200,7 @@ class LivingModel(nn.Module):
     def cost(self) -> Cost:
         """Parameters, and multiply-accumulates of one forward pass for one sample."""
         if self._cost is None:
-            macs = count_macs(self.graph_module, self.inputs)
+            macs = record_shapes(self.graph_module, self.inputs)
             self._cost = Cost(num_parameters(self), macs)
         return self._cost
 
@@ -229,9 +229,10 @@ class LivingModel(nn.Module):
             return cast(ChangeT_co, super().apply(cast(Any, edit)))
         return edit.apply_to(self, optimizer, seed, **options)
 
-    def become(self, graph_module: fx.GraphModule, edit: Applicable[object]) -> None:
-        """Exchange the graph for what an edit made of it, and note the edit."""
+    def become(self, graph_module: fx.GraphModule, edit: object, cost: Cost) -> None:
+        """Exchange the graph for what an edit made of it, its shapes recorded; note the edit."""
         self._adopt(graph_module)
+        self._cost = cost
         self._edits = (*self._edits, edit)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,22 @@
+"""Decide: proposals from readings, budgets, and the records of what followed."""
+
+from neuroexapt.growth.budget import Budget
+from neuroexapt.growth.config import GrowthConfig
+from neuroexapt.growth.connections import GradientGuidedConnectionGrowth
+from neuroexapt.growth.division import InformationEntropyNeuronDivision
+from neuroexapt.growth.epochs import Loop
+from neuroexapt.growth.grower import Grower
+from neuroexapt.growth.record import Growth
+from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
+
+__all__ = [
+    "Budget",
+    "DNMConfig",
+    "DNMTrainer",
+    "GradientGuidedConnectionGrowth",
+    "Grower",
+    "Growth",
+    "GrowthConfig",
+    "InformationEntropyNeuronDivision",
+    "Loop",
+]

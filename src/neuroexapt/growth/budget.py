@@ -1,0 +1,59 @@
+"""How far a network may grow."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from neuroexapt.graph import ChannelGroup, Cost, LivingModel
+from neuroexapt.graph.assemble import attribute
+
+
+class Budget(BaseModel):
+    """Limits that growth never passes; None for no limit.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-accumulates of one sample's forward pass.
+        train_flops: FLOPs of the whole training, sensing and edits included (2 for each
+            multiply-accumulate); growth stops when they are spent.
+
+    Example:
+        >>> Budget(params=1000).exceeded(Cost(params=1200, macs=1))
+        '1,200 parameters, budget 1,000'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    params: int | None = Field(default=None, gt=0)
+    macs: int | None = Field(default=None, gt=0)
+    train_flops: float | None = Field(default=None, gt=0)
+
+    def exceeded(self, cost: Cost) -> str | None:
+        """What a network of this cost would exceed, in words; None if it fits."""
+        if self.params is not None and cost.params > self.params:
+            return f"{cost.params:,} parameters, budget {self.params:,}"
+        if self.macs is not None and cost.macs > self.macs:
+            return f"{cost.macs:,} MACs, budget {self.macs:,}"
+        return None
+
+    def spent(self, flops: float) -> bool:
+        """Whether the training FLOPs are used up."""
+        return self.train_flops is not None and flops >= self.train_flops
+
+    def room(self, cost: Cost, params_per_unit: int) -> int | None:
+        """How many units of that size still fit; None for any number."""
+        if self.params is None:
+            return None
+        return max(self.params - cost.params, 0) // max(params_per_unit, 1)
+
+
+def unit_params(living: LivingModel, group: ChannelGroup) -> int:
+    """Parameters that one more unit of a group adds, roughly (the new unit's pairing with itself in
+    a layer that both makes and reads the group is not counted)."""
+    total = 0
+    parameters = dict(living.named_parameters(remove_duplicate=False))
+    for member in group.members:
+        if member.tensor not in parameters:
+            continue
+        tensor = attribute(living.graph_module, member.tensor)
+        positions = int((member.units == 0).sum())
+        total += parameters[member.tensor].numel() // tensor.shape[member.dim] * positions  # type: ignore[union-attr,index]
+    return total

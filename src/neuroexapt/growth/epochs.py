@@ -1,0 +1,150 @@
+"""The loop: train, validate, grow, epoch by epoch."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from neuroexapt.edits import Change
+from neuroexapt.graph import LivingModel
+from neuroexapt.growth.grower import Grower
+from neuroexapt.training import (
+    EpochRecord,
+    History,
+    Recipe,
+    Step,
+    evaluate,
+    first_batch,
+    set_lr,
+    train_epoch,
+    training_flops,
+)
+
+
+@dataclass
+class Loop:
+    """Everything that training with growth goes on with; its state is all that a resume needs.
+
+    Attributes:
+        living: the model.
+        optimizer: of its parameters.
+        criterion: outputs and targets to a mean loss.
+        recipe: for the learning rate and half precision.
+        epochs: how many to train.
+        max_flops: training FLOPs to stop at, growth included; None for no limit.
+        grower: grows the model; None to train it as it is.
+        history: one record an epoch, those before a resume included.
+        training_flops: FLOPs of the training steps so far.
+        scaler: for float16.
+    """
+
+    living: LivingModel
+    optimizer: Optimizer
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    recipe: Recipe
+    epochs: int
+    max_flops: float | None = None
+    grower: Grower | None = None
+    history: History = field(default_factory=History)
+    training_flops: int = 0
+    scaler: torch.amp.GradScaler | None = None
+
+    @property
+    def flops(self) -> int:
+        """FLOPs so far: training steps, sensing and edit checks."""
+        return self.training_flops + (self.grower.flops if self.grower is not None else 0)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained."""
+        return len(self.history)
+
+    def progress(self, share_of_epoch: float = 0.0) -> float:
+        """Share of the run that is done: of its epochs or of its FLOPs, whichever is further."""
+        share = (self.epoch + share_of_epoch) / self.epochs
+        if self.max_flops is not None:
+            share = max(share, self.flops / self.max_flops)
+        return min(share, 1.0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs or the FLOPs are spent."""
+        return self.progress() >= 1.0
+
+    def run(
+        self, train_loader: Iterable[Any], val_loader: Iterable[Any]
+    ) -> Iterator[tuple[EpochRecord, list[Change]]]:
+        """Train to the end, yielding after each epoch its record and what grew after it.
+
+        A loader with `set_epoch` is told the epoch.
+
+        Raises:
+            TrainingError: if a loss isn't finite.
+            DataError: if a loader yields nothing usable.
+        """
+        while not self.finished:
+            yield self.run_epoch(train_loader, val_loader)
+
+    def run_epoch(
+        self, train_loader: Iterable[Any], val_loader: Iterable[Any]
+    ) -> tuple[EpochRecord, list[Change]]:
+        """Train one epoch, validate, and grow if it is time."""
+        start = time.perf_counter()
+        if hasattr(train_loader, "set_epoch"):
+            train_loader.set_epoch(self.epoch)
+        result = train_epoch(
+            self.living,
+            train_loader,
+            self.optimizer,
+            self.criterion,
+            amp=self.recipe.amp,
+            scaler=self.scaler,
+            on_step=self._before_steps(train_loader),
+        )
+        found = evaluate(self.living, val_loader, self.criterion, amp=self.recipe.amp)
+        lr = self.optimizer.param_groups[0]["lr"]
+        done = (self.epoch + 1) / self.epochs
+        progress = max(done, self.progress())
+        changes: list[Change] = []
+        if self.grower is not None and progress < 1:
+            changes = self.grower.step(
+                train_loader, found.accuracy, progress, self.training_flops
+            )
+        cost = self.living.cost()
+        record = EpochRecord(
+            epoch=self.epoch,
+            train_loss=result.loss,
+            train_accuracy=result.accuracy,
+            val_loss=found.loss,
+            val_accuracy=found.accuracy,
+            lr=lr,
+            flops=self.flops,
+            params=cost.params,
+            macs=cost.macs,
+            seconds=time.perf_counter() - start,
+        )
+        self.history.append(record)
+        return record, changes
+
+    def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
+        """Set the first step's learning rate; give what sets the following ones' and counts FLOPs."""
+        per_sample = training_flops(self.living, self._example(train_loader), self.criterion)
+        num_steps = len(train_loader) if hasattr(train_loader, "__len__") else None
+        set_lr(self.optimizer, self.recipe, self.progress())
+
+        def after_step(step: Step) -> bool:
+            self.training_flops += per_sample * step.num_samples
+            share = (step.index + 1) / num_steps if num_steps else 0.0
+            set_lr(self.optimizer, self.recipe, self.progress(min(share, 1.0)))
+            return self.max_flops is not None and self.flops >= self.max_flops
+
+        return after_step
+
+    def _example(self, train_loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
+        inputs, targets = first_batch(train_loader)
+        device = next(self.living.parameters()).device
+        return inputs.to(device), targets.to(device)

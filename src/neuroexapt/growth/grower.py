@@ -1,0 +1,215 @@
+"""Growth as a step in anyone's training loop."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from neuroexapt.edits import Change, Connect, Split
+from neuroexapt.errors import EditError
+from neuroexapt.graph import LivingModel
+from neuroexapt.growth.budget import Budget, unit_params
+from neuroexapt.growth.config import GrowthConfig
+from neuroexapt.growth.connections import propose_connections
+from neuroexapt.growth.division import propose_splits
+from neuroexapt.growth.record import Growth, predicted_gain, with_outcome
+from neuroexapt.signals import Readings, sense
+from neuroexapt.training import generator_for
+
+logger = logging.getLogger(__name__)
+
+PROBE_SIZE = 8
+"""Samples on which an edit's preservation is checked."""
+
+
+class Grower:
+    """Grows a living model while it trains; shaped like a learning-rate scheduler.
+
+    Once an epoch, `step` counts. Every few epochs it senses (activation entropy and gradient
+    correlation, in one pass over a few batches), proposes splits and connections, and applies those
+    that fit the budget. It ends by itself when the budget is spent or nothing is proposed any more,
+    and says which in `stopped`.
+
+    Args:
+        living: the model.
+        optimizer: one or several, carried across every edit; None for none.
+        criterion: outputs and targets to a mean loss.
+        budget: limits.
+        config: when and how much.
+        seed: of every random choice.
+
+    Attributes:
+        growths: a record of every edit: evidence, prediction, consequence, cost.
+        flops: FLOPs spent on sensing and on checking edits so far (2 a multiply-accumulate).
+        stopped: why growth ended, in words; None while it goes on.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> batches = [(torch.randn(64, 4), torch.randint(2, (64,)))]
+        >>> optimizer = torch.optim.SGD(living.parameters(), lr=0.1)
+        >>> config = GrowthConfig(every=1, split_probability=1)
+        >>> grower = Grower(living, optimizer, nn.CrossEntropyLoss(), Budget(params=100), config)
+        >>> for change in grower.step(batches, metric=0.5):
+        ...     print(change.edit)
+        split 3 units of 0
+    """
+
+    def __init__(
+        self,
+        living: LivingModel,
+        optimizer: Optimizer | Iterable[Optimizer] | None,
+        criterion: Callable[[Tensor, Tensor], Tensor],
+        budget: Budget | None = None,
+        config: GrowthConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.living = living
+        self.optimizer = optimizer
+        self.criterion = criterion
+        self.budget = budget or Budget()
+        self.config = config or GrowthConfig()
+        self.seed = seed
+        self.growths: list[Growth] = []
+        self.flops = 0
+        self.stopped: str | None = None
+        self._epoch = 0
+        self._idle = 0
+
+    def step(
+        self,
+        train_loader: Iterable[Any],
+        metric: float,
+        progress: float = 0.0,
+        train_flops: float = 0.0,
+    ) -> list[Change]:
+        """Count an epoch, and grow if it is time.
+
+        Args:
+            train_loader: yields (inputs, targets); the first few batches are looked at.
+            metric: how good the model is now on held-out data, larger is better.
+            progress: share of the training that is done, 0 to 1.
+            train_flops: FLOPs that training has spent, for a budget of them.
+
+        Returns:
+            What changed; empty most of the time.
+
+        Raises:
+            DataError: if the loader yields nothing usable.
+            TrainingError: if activations or gradients aren't finite.
+        """
+        self._epoch += 1
+        if self.stopped is not None or self._epoch % self.config.every:
+            return []
+        self.growths = with_outcome(self.growths, metric)
+        if progress >= self.config.until:
+            return self._stop(f"{progress:.0%} of the training is done; the rest trains newborns")
+        if self.budget.spent(train_flops + self.flops):
+            return self._stop("the budget of training FLOPs is spent")
+        return self._grow(train_loader, metric)
+
+    def _grow(self, train_loader: Iterable[Any], metric: float) -> list[Change]:
+        batches = islice(train_loader, self.config.num_batches)
+        readings = sense(self.living, batches, self.criterion, bins=self.config.bins)
+        self.flops += readings.flops
+        changes: list[Change] = []
+        refused: list[str] = []
+        for edit, evidence in self._proposals(readings):
+            change = self._try(edit, evidence, metric, refused)
+            if change is not None:
+                changes.append(change)
+        self._conclude(changes, refused)
+        return changes
+
+    def _proposals(self, readings: Readings) -> Iterator[tuple[Split | Connect, dict[str, Any]]]:
+        """Connections first: they are cheap, and read layers as they were sensed."""
+        config = self.config
+        yield from propose_connections(readings, self.living, config.max_connections)
+        yield from propose_splits(
+            readings,
+            self.living.groups,
+            config.entropy_threshold,
+            config.split_probability,
+            config.max_splits_per_layer,
+            generator_for(self.seed, self._epoch),
+        )
+
+    def _try(
+        self,
+        edit: Split | Connect,
+        evidence: dict[str, Any],
+        metric: float,
+        refused: list[str],
+    ) -> Change | None:
+        """Apply one proposal if it fits the budget; note why if it doesn't."""
+        fitting = self._fitted(edit)
+        if fitting is None:
+            refused.append(f"{edit} doesn't fit the budget")
+            return None
+        predicted = predicted_gain(self.growths, fitting.kind)
+        try:
+            change = self.living.apply(
+                fitting, self.optimizer, self.seed + self._epoch, limit=self.budget.exceeded
+            )
+        except EditError as error:
+            logger.info("refused: %s", error)
+            refused.append(str(error))
+            return None
+        self.flops += check_flops(change)
+        self.growths.append(Growth.of(change, self._epoch, evidence, predicted, metric))
+        return change
+
+    def _fitted(self, edit: Split | Connect) -> Split | Connect | None:
+        """A split of as many of its units as the budget has room for."""
+        if not isinstance(edit, Split):
+            return edit
+        per_unit = unit_params(self.living, self.living.group(edit.group))
+        room = self.budget.room(self.living.cost(), per_unit)
+        if room is None or room >= len(edit.units):
+            return edit
+        return edit.model_copy(update={"units": edit.units[:room]}) if room else None
+
+    def _conclude(self, changes: list[Change], refused: list[str]) -> None:
+        if changes:
+            self._idle = 0
+        elif refused:
+            self._stop(f"no proposal fits any more: {refused[0]}")
+        else:
+            self._idle += 1
+            if self._idle >= self.config.patience:
+                self._stop(f"nothing was proposed in {self._idle} growths in a row")
+
+    def _stop(self, reason: str) -> list[Change]:
+        self.stopped = reason
+        logger.info("growth ended: %s", reason)
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and records, JSON-ready."""
+        return {
+            "epoch": self._epoch,
+            "idle": self._idle,
+            "flops": self.flops,
+            "stopped": self.stopped,
+            "growths": [growth.model_dump(mode="json") for growth in self.growths],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._epoch, self._idle = state["epoch"], state["idle"]
+        self.flops, self.stopped = state["flops"], state["stopped"]
+        self.growths = [Growth.model_validate(record) for record in state["growths"]]
+
+
+def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
+    """FLOPs of checking an edit: both models, in both modes, on the probe; twice if in float64."""
+    if change.max_error is None:
+        return 0
+    runs = 2 if change.checked_in == "float64" else 1
+    return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
