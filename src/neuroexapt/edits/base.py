@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -81,7 +81,7 @@ class Edit(BaseModel):
             EditError: if the edit is refused.
         """
         context = Context(torch.Generator().manual_seed(seed), loss, replaying)
-        optimizers = _listed(optimizer)
+        optimizers = listed(optimizer)
         return transact(
             living,
             self,
@@ -92,7 +92,8 @@ class Edit(BaseModel):
         )
 
 
-def _listed(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Any, ...]:
+def listed(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:
+    """One or several optimisers, or none, as a tuple."""
     if optimizer is None:
         return ()
     return (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)

@@ -1,4 +1,4 @@
-"""Carry an optimiser across an edit: inherited parameters keep their state, newborn ones start fresh."""
+"""Carry an optimiser across an edit: inherited state goes on, newborn state starts at zero."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,20 @@ def check_optimizers(optimizers: Sequence[Optimizer], model: nn.Module) -> None:
     """Refuse optimisers that have nothing to do with the model.
 
     Raises:
-        EditError: if an optimiser holds none of the model's parameters.
+        EditError: if an optimiser holds none of the model's parameters, or is LBFGS.
     """
     own = {id(parameter) for parameter in model.parameters()}
     for optimizer in optimizers:
+        if isinstance(optimizer, torch.optim.LBFGS):
+            raise EditError(
+                "LBFGS keeps all parameters' history in one vector, which no edit can carry; edit "
+                "without it, and make a new one"
+            )
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         if not held & own:
             raise EditError(
-                f"the {type(optimizer).__name__} holds none of this model's parameters; make it from "
-                "the living model's parameters(), and pass it to every edit"
+                f"the {type(optimizer).__name__} holds none of this model's parameters; make it "
+                "from the living model's parameters(), and pass it to every edit"
             )
 
 
@@ -32,16 +37,17 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
     """Exchange parameters in an optimiser for what an edit made of them.
 
     Momentum, Adam moments and whatever else has the parameter's shape go on for inherited positions
-    and are zero for newborn ones; scalars such as step counts stay. New parameters join the group of
-    the existing parameter that they resemble. Parameter groups, and with them schedulers and gradient
-    scalers, stay the same objects.
+    and are zero for newborn ones; scalars such as step counts stay. New parameters join the group
+    of the existing parameter that they resemble. Parameter groups, and with them schedulers and
+    gradient scalers, stay the same objects.
 
     Args:
         optimizer: any `torch.optim.Optimizer`; changed in place.
         ancestry: from `Change.ancestry`.
 
     Warns:
-        UserWarning: if state has another shape than its parameter (factored optimisers); it is reset.
+        UserWarning: if state has another shape than its parameter (factored optimisers); it is
+            reset.
     """
     reset: list[str] = []
     for item in ancestry:
@@ -53,8 +59,20 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
             _join(optimizer, item)
     if reset:
         warnings.warn(
-            f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
-            + ", ".join(reset),
+            f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset "
+            "for " + ", ".join(reset),
+            stacklevel=2,
+        )
+
+
+def warn_of_untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> None:
+    """Warn of new parameters that no optimiser holds, as where those around are frozen."""
+    held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    new = [item for item in ancestry if item.old is None and id(item.new) not in held]
+    if new:
+        warnings.warn(
+            f"no given optimiser trains {', '.join(item.name for item in new)}: it holds none of "
+            "the parameters that they resemble; add them with add_param_group",
             stacklevel=2,
         )
 
@@ -80,7 +98,7 @@ def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[s
     for key, value in state.items():
         if isinstance(value, Tensor) and value.shape == old.shape and old.ndim:
             carried[key] = item.inherit(value)
-        elif not isinstance(value, Tensor) or value.numel() == 1:
+        elif not isinstance(value, Tensor) or (value.numel() == 1 and value.ndim < 2):
             carried[key] = value
         else:
             return None
@@ -91,22 +109,31 @@ def _join(optimizer: Optimizer, item: Ancestry) -> None:
     for group in optimizer.param_groups:
         if any(parameter is item.like for parameter in group["params"]):
             group["params"].append(item.new)
+            if "param_names" in group:
+                group["param_names"].append(item.name)
+            if isinstance(optimizer, torch.optim.Adagrad):  # it keeps sums from the start
+                total = torch.full_like(item.new, group["initial_accumulator_value"])
+                optimizer.state[item.new] = {"step": torch.tensor(0.0), "sum": total.detach()}
             return
 
 
 def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor | None:
     """The existing parameter whose optimiser settings suit a new one.
 
-    Of the same kind (vector or matrix: optimisers treat norms and biases, or matrices, apart), from
-    `near` where possible, else the model's first of that kind, else its first parameter.
+    If there is any, one that is trained; of as many dimensions (some optimisers take matrices only);
+    or at least a vector for a vector (norms and biases are treated apart); the nearest of these.
+
+    Args:
+        model: the model before.
+        new: the new parameter.
+        near: parameters around its place, the nearest first.
     """
-    pools = (list(near), list(model.parameters()))
-    vector = new.ndim < 2
-    for pool in pools:
-        for parameter in pool:
-            if (parameter.ndim < 2) == vector and isinstance(parameter, nn.Parameter):
-                return parameter
-    return next(iter(model.parameters()), None)
+
+    def unlike(parameter: Tensor) -> tuple[bool, bool, bool]:
+        vector = parameter.ndim < 2
+        return not parameter.requires_grad, parameter.ndim != new.ndim, vector != (new.ndim < 2)
+
+    return min((*near, *model.parameters()), key=unlike, default=None)
 
 
 def trainable(tensor: Tensor, like: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx
         return
     if target in _ancestors(source) or source is target:
         raise EditError(
-            f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends on "
-            "the target; exchange them"
+            f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends "
+            "on the target; exchange them"
         )
     position = {node: index for index, node in enumerate(living.graph_module.graph.nodes)}
     if position[source] > position[target]:

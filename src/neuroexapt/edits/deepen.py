@@ -29,8 +29,8 @@ class Deepen(Edit):
 
     Attributes:
         after: the node: a module's name, or that of a block whose output is meant.
-        form: "residual": x + last(relu(norm(first(x)))) with the last layer's weights zero. Batch norm
-            only where the model has batch norm, and channels come second.
+        form: "residual": x + last(relu(norm(first(x)))) with the last layer's weights zero; with
+            batch norm only where the model has it, and channels come second.
             "identity": a layer with identity weights, and the activation again; after ReLU only.
         hidden: channels inside a residual block; as many as outside by default.
         kernel_size: odd size of the convolutions; linear layers where channels come last.

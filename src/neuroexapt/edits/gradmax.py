@@ -87,8 +87,9 @@ def _gradients(
     model: nn.Module, parts: list[Part], loss: Callable[[nn.Module], Tensor]
 ) -> list[Tensor]:
     """Gradients of the loss in the newborn positions."""
-    tensors = [_tensor(model, item.name) for item, _, _ in parts]
-    gradients = torch.autograd.grad(loss(model), tensors)
+    tensors = [_tensor(model, item.name).requires_grad_() for item, _, _ in parts]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(loss(model), tensors)
     return [
         gradient.index_select(dim, where)
         for gradient, (_, dim, where) in zip(gradients, parts, strict=True)

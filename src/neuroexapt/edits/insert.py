@@ -1,5 +1,6 @@
 """Insert operations into a copied graph."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from torch import Tensor, fx, nn
 from neuroexapt.edits.carry import resembling
 from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
 from neuroexapt.graph import LivingModel
-from neuroexapt.graph.assemble import Attribute
+from neuroexapt.graph.assemble import Attribute, attribute
 
 
 @dataclass
@@ -101,15 +102,16 @@ def is_in_place(node: fx.Node) -> bool:
 
 
 def parameters_near(living: LivingModel, node: fx.Node) -> list[Tensor]:
-    """Parameters of a module node, or of the nearest one before it."""
-    current: fx.Node = node
-    while True:
+    """Parameters of a node and of those before it, the nearest first."""
+    found: list[Tensor] = []
+    waiting, seen = deque([node]), {node}
+    while waiting:
+        current = waiting.popleft()
         if current.op == "call_module":
-            module = living.graph_module.get_submodule(str(current.target))
-            found: list[Tensor] = list(module.parameters())
-            if found:
-                return found
-        inputs = current.all_input_nodes
-        if not inputs:
-            return []
-        current = inputs[0]
+            found += living.graph_module.get_submodule(str(current.target)).parameters()
+        elif current.op == "get_attr":
+            part = attribute(living.graph_module, str(current.target))
+            found += [part] if isinstance(part, nn.Parameter) else []
+        waiting.extend(n for n in current.all_input_nodes if n not in seen)
+        seen.update(current.all_input_nodes)
+    return found

@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
+from neuroexapt.edits.base import listed
 from neuroexapt.edits.connect import Connect
 from neuroexapt.edits.deepen import Deepen
 from neuroexapt.edits.prune import Prune
@@ -46,7 +47,7 @@ def replay(
     example_input: ExampleInput,
     edits: Iterable[AnyEdit],
     leaves: Iterable[Leaf] = (),
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | Iterable[Optimizer] | None = None,
 ) -> LivingModel:
     """Rebuild a grown architecture from its seed model; the weights are to be loaded.
 
@@ -55,13 +56,14 @@ def replay(
         example_input: as for `LivingModel`.
         edits: the lineage, in order.
         leaves: as for `LivingModel`.
-        optimizer: an optimiser of the seed model's parameters, carried along, so that its parameter
-            groups come out as in the original run.
+        optimizer: one or several of the seed model's parameters, carried along, so that their
+            parameter groups come out as in the original run.
 
     Raises:
         EditError: if an edit doesn't fit; then the seed is another one.
     """
     living = LivingModel(model, example_input, leaves)
+    optimizers = listed(optimizer)
     for edit in edits:
-        edit.apply_to(living, optimizer, check=False, replaying=True)
+        edit.apply_to(living, optimizers, check=False, replaying=True)
     return living

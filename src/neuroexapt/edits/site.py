@@ -48,8 +48,8 @@ def place(living: LivingModel, node: fx.Node) -> Place:
     usable = [d for d in dims if d == len(shape) - 1 or (d == 1 and 3 <= len(shape) <= 5)]
     if len(dims) != 1 or not usable:
         raise EditError(
-            f"the channels of {node.name!r} (shape {shape}) can't be followed; attach to the output "
-            "of a layer, norm or activation instead"
+            f"the channels of {node.name!r} (shape {shape}) can't be followed; attach to the "
+            "output of a layer, norm or activation instead"
         )
     dim = usable[0]
     return Place(node, dim, shape[dim], shape[2:] if dim == 1 else (), shape)

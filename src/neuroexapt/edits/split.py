@@ -18,9 +18,9 @@ from neuroexapt.graph.groups import Layout, grown
 class Split(Edit):
     """Divide units of a group.
 
-    Each gets a twin with the same incoming weights and norm statistics; whatever reads them sees the
-    outgoing weights a shared as a/2 + d and a/2 - d. The function is kept exactly; the random d makes
-    their gradients differ, so that they part.
+    Each gets a twin with the same incoming weights and norm statistics; whatever reads them sees
+    the outgoing weights a shared as a/2 + d and a/2 - d. The function is kept exactly; the random d
+    makes their gradients differ, so that they part.
 
     Attributes:
         group: name of the channel group.
@@ -83,7 +83,7 @@ def divide_outgoing(
 
 
 def _spread(outgoing: Tensor, dim: int, weight: Tensor) -> Tensor:
-    """Root mean square of each unit's outgoing weights; of all weights where a unit has none yet."""
+    """Root mean square of each unit's outgoing weights; of all weights where it has none yet."""
     others = [d for d in range(outgoing.ndim) if d != dim]
     own = outgoing.square().mean(dim=others, keepdim=True).sqrt()
     overall = weight.square().mean().sqrt()

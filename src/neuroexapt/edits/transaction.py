@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import carry_optimizer, check_optimizers
+from neuroexapt.edits.carry import carry_optimizer, check_optimizers, warn_of_untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError
@@ -69,7 +69,13 @@ def transact(
     rewrite.graph.lint()
     old = living.graph_module
     new = assemble(old, rewrite.graph, rewrite.replaced)
-    after = Cost(num_parameters(new), record_shapes(new, living.inputs))
+    try:
+        after = Cost(num_parameters(new), record_shapes(new, living.inputs))
+    except RuntimeError as failure:
+        reason = str(failure).strip().splitlines()[0]
+        raise EditError(
+            f"{edit!r} gives a model that doesn't run ({reason}); nothing was changed"
+        ) from failure
     if limit is not None and (excess := limit(after)) is not None:
         raise EditError(f"{edit!r} would exceed the limit: {excess}; nothing was changed")
     error, checked_in = None, None
@@ -83,6 +89,8 @@ def transact(
             )
     for optimizer in optimizers:
         carry_optimizer(optimizer, rewrite.ancestry)
+    if optimizers:
+        warn_of_untrained(optimizers, rewrite.ancestry)
     living.become(new, edit, after)
     seconds = time.perf_counter() - start
     return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)

@@ -47,8 +47,8 @@ class Widen(Edit):
             )
         if self.init == "gradmax" and context.loss is None and not context.replaying:
             raise EditError(
-                'Widen(init="gradmax") looks at gradients: pass loss=, a function from the model to '
-                "its loss on some data, to LivingModel.apply"
+                'Widen(init="gradmax") looks at gradients: pass loss=, a function from the model '
+                "to its loss on some data, to LivingModel.apply"
             )
         template = np.full(self.count, group.size - 1, dtype=np.int64)
 
@@ -92,7 +92,7 @@ def _newborn(
         view[member.dim] = len(new)
         values = values * signs.view(view)
     else:
-        values = taken.new_full(shape, _neutral(living, member, taken))
+        values = torch.full(shape, _neutral(living, member, taken)).to(taken)
     return taken.index_copy(member.dim, where, values)
 
 
@@ -112,7 +112,7 @@ def _rms(tensor: Tensor) -> Tensor:
 
 
 def _neutral(living: LivingModel, member: Member, taken: Tensor) -> float:
-    """What rides along with a newborn: norms as fresh ones, biases zero, other scales as their mean."""
+    """What rides along with a newborn: norms as fresh, biases zero, other scales as their mean."""
     owner, _, name = member.tensor.rpartition(".")
     module = living.graph_module.get_submodule(owner)
     norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -120,4 +120,4 @@ def _neutral(living: LivingModel, member: Member, taken: Tensor) -> float:
         return 1.0
     if name in ("running_mean", "bias"):
         return 0.0
-    return float(taken.mean())
+    return float(taken.double().mean())

@@ -13,7 +13,7 @@ from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied, inherited
 from neuroexapt.errors import EditError
 from neuroexapt.graph import ChannelGroup, LivingModel, Member, Site
 from neuroexapt.graph.assemble import Attribute, attribute, referenced
-from neuroexapt.graph.dropout import SharedDropout
+from neuroexapt.graph.dropout import AnyDropout, SharedDropout
 from neuroexapt.graph.groups import Layout
 from neuroexapt.graph.value import Labels
 
@@ -87,7 +87,8 @@ def resize(
     new = {key: trainable(resized[key], old) for key, (_, old) in tensors.items()}
     graph = copied(root.graph)
     replaced = rebuilt(root, graph, new)
-    replaced |= _shared_masks(graph, root, group.masks, layout_of)
+    device = next(iter(resized.values())).device
+    replaced |= _following(graph, root, group.masks, layout_of, device)
     ancestry = tuple(
         Ancestry(name, new[key], old, layouts[key]) for key, (name, old) in tensors.items()
     )
@@ -117,7 +118,7 @@ def rebuilt(root: nn.Module, graph: fx.Graph, new: dict[int, Tensor]) -> dict[st
 
 
 def with_tensors(module: ModuleT, new: dict[int, Tensor], made: dict[int, nn.Module]) -> ModuleT:
-    """A shallow copy of a module with some tensors exchanged; the module itself where it has none."""
+    """A shallow copy of a module with some tensors exchanged; itself where it has none."""
     if id(module) in made:
         return made[id(module)]  # type: ignore[return-value]  # the copy has the module's type
     children = {
@@ -176,31 +177,55 @@ def _vectors(module: nn.Module) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor is not None and tensor.ndim == 1]
 
 
-def _shared_masks(
+def _following(
     graph: fx.Graph,
     root: nn.Module,
-    masks: tuple[Site, ...],
+    sites: tuple[Site, ...],
     layout_of: Callable[[Labels], Layout],
+    device: torch.device,
 ) -> dict[str, Attribute]:
-    """Dropouts that the group passes hand newborn units their models' masks."""
+    """Layers without tensors that the group passes: their copies follow its size.
+
+    Dropouts hand newborn units their models' masks; norms without scale count their channels.
+    """
     nodes = {node.name: node for node in graph.nodes}
     replaced: dict[str, Attribute] = {}
-    for site in masks:
+    for site in sites:
         node = nodes.get(site.node)
         if node is None:
-            raise EditError(f"a dropout inside the leaf at {site.node!r} draws masks of its own")
+            raise EditError(f"a dropout or norm inside the leaf at {site.node!r} can't follow")
         module = root.get_submodule(str(node.target))
-        source = torch.from_numpy(layout_of(site.units).source)
-        if isinstance(module, SharedDropout):
-            if module.dim != site.dim:
-                raise EditError(
-                    f"the dropout at {site.node!r} already shares masks along another dimension"
-                )
-            shared = SharedDropout(module.base, module.dim, module.size, module.source[source])
+        source = torch.from_numpy(layout_of(site.units).source).to(device)
+        made: nn.Module
+        if isinstance(module, nn.GroupNorm | nn.modules.batchnorm._NormBase):
+            made = _recounted(module, len(source))
         else:
-            assert isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d)
-            shared = SharedDropout(module, site.dim, len(site.units), source)
-        shared.train(module.training)
-        node.target = f"{node.name}_mask"
-        replaced[node.target] = shared
+            assert isinstance(module, SharedDropout | AnyDropout)
+            made = _sharing(module, site, source)
+            made.train(module.training)
+        node.target = f"{node.name}_following"
+        replaced[node.target] = made
     return replaced
+
+
+def _recounted(
+    module: nn.GroupNorm | nn.modules.batchnorm._NormBase, channels: int
+) -> nn.GroupNorm | nn.modules.batchnorm._NormBase:
+    """A norm without tensors for another number of channels."""
+    made = copy.copy(module)
+    if isinstance(made, nn.GroupNorm):
+        made.num_groups = made.num_groups * channels // made.num_channels
+        made.num_channels = channels
+    else:
+        made.num_features = channels
+    return made
+
+
+def _sharing(module: SharedDropout | AnyDropout, site: Site, source: Tensor) -> SharedDropout:
+    """A dropout whose masks follow `source` along the site's dimension, besides any others."""
+    if not isinstance(module, SharedDropout):
+        return SharedDropout(module, site.dim, len(site.units), source)
+    if module.dim == site.dim:
+        return SharedDropout(module.base, module.dim, module.size, module.source[source])
+    base = _sharing(module.base, site, source)
+    return SharedDropout(base, module.dim, module.size, module.source)

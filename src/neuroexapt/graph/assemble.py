@@ -1,7 +1,8 @@
 """Put a graph and its modules together as a new `GraphModule` that shares what didn't change."""
 
-from collections.abc import Mapping
-from typing import TypeAlias
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import fx, nn
@@ -24,37 +25,123 @@ def referenced(graph: fx.Graph) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def assemble(root: nn.Module, graph: fx.Graph, replaced: Mapping[str, Attribute]) -> fx.GraphModule:
-    """A new module tree for `graph`: attributes from `replaced`, else shared with `root`."""
+def assemble(
+    root: nn.Module,
+    graph: fx.Graph,
+    replaced: Mapping[str, Attribute],
+    other_names: Mapping[str, str] | None = None,
+) -> fx.GraphModule:
+    """A new module tree for `graph`: attributes from `replaced`, else shared with `root`.
+
+    Containers are made anew, with the mode and the persistence of buffers that they have in `root`.
+
+    Args:
+        root: what the graph was made for, or the graph module that it continues.
+        graph: the graph.
+        replaced: path -> module or tensor that takes the place of `root`'s, or is new.
+        other_names: see `aliases`; those of `root` by default.
+    """
     attributes: dict[str, Attribute] = {}
     for path in referenced(graph):
         attributes[path] = replaced[path] if path in replaced else attribute(root, path)
-    made = fx.GraphModule(attributes, graph)
-    made.train(root.training)
+    passing = [path for path in attributes if not _persistent(root, path)]
+    made = fx.GraphModule(attributes, graph, type(root).__name__)
+    made.training = root.training
+    if other_names is None and isinstance(root, fx.GraphModule):
+        other_names = root.meta.get("aliases")
+    made.meta["aliases"] = dict(other_names or {})
+    for alias, path in made.meta["aliases"].items():
+        if path in attributes:
+            _assign(made, alias, attributes[path])
     for path in attributes:
-        _restore_mode(root, made, path)
+        _restore_modes_above(root, made, path)
+    for path in passing:
+        owner, _, name = path.rpartition(".")
+        target = made.get_submodule(owner)
+        if name in target._buffers:
+            target._non_persistent_buffers_set.add(name)
     return made
 
 
-def _restore_mode(root: nn.Module, made: fx.GraphModule, path: str) -> None:
-    """Containers are made anew: give each the mode and the persistence of its model."""
+def _persistent(root: nn.Module, path: str) -> bool:
+    """Whether a state dict of `root` holds the buffer at `path`."""
     owner, _, name = path.rpartition(".")
+    try:
+        module = root.get_submodule(owner)
+    except AttributeError:
+        return False
+    return name in module._buffers and name not in module._non_persistent_buffers_set
+
+
+def _restore_modes_above(root: nn.Module, made: fx.GraphModule, path: str) -> None:
     source: object = root
-    for part in owner.split(".") if owner else ():
-        source = getattr(source, part, None)
-    target = made.get_submodule(owner)
-    if isinstance(source, nn.Module) and source is not target:
-        target.training = source.training
-        if name in source._non_persistent_buffers_set and name in target._buffers:
-            target._non_persistent_buffers_set.add(name)
+    target: nn.Module = made
+    for part in path.split(".")[:-1]:
+        source, target = getattr(source, part, None), target.get_submodule(part)
+        if source is not target:
+            target.training = (source if isinstance(source, nn.Module) else root).training
 
 
-def preserve_modes(module: nn.Module) -> dict[nn.Module, bool]:
-    """The mode of every module, to be restored with `restore_modes`."""
-    return {part: part.training for part in module.modules()}
+def _assign(module: nn.Module, path: str, value: Attribute) -> None:
+    """Set a module or tensor at a dotted path, making containers on the way."""
+    *parts, name = path.split(".")
+    for part in parts:
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module.get_submodule(part)
+    if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+        module.register_buffer(name, value)
+    else:
+        setattr(module, name, value)
 
 
-def restore_modes(modes: Mapping[nn.Module, bool]) -> None:
-    """Set every module's mode as it was."""
-    for part, training in modes.items():
-        part.training = training
+def aliases(model: nn.Module, graph: fx.Graph) -> dict[str, str]:
+    """Other names of the modules and tensors that a graph uses: name -> the path in the graph."""
+    paths = referenced(graph)
+    known = {id(attribute(model, path)): path for path in reversed(paths) if _has(model, path)}
+    named: Iterable[tuple[str, Attribute]] = itertools.chain(
+        model.named_modules(remove_duplicate=False),
+        model.named_parameters(remove_duplicate=False),
+        model.named_buffers(remove_duplicate=False),
+    )
+    found: dict[str, str] = {}
+    taken = set(paths)
+    for name, item in named:
+        parts = name.split(".")
+        inside = any(".".join(parts[:depth]) in taken for depth in range(1, len(parts) + 1))
+        if id(item) in known and not inside:
+            found[name] = known[id(item)]
+            taken.add(name)
+    return found
+
+
+def _has(model: nn.Module, path: str) -> bool:
+    owner, _, name = path.rpartition(".")
+    return hasattr(model.get_submodule(owner), name)
+
+
+State: TypeAlias = dict[nn.Module, list[dict[str, Any]]]
+
+
+def preserve_state(module: nn.Module) -> State:
+    """What every module in it holds, modes and tensors included, for `restore_state`.
+
+    Tensors are held, not copied: what `forward` does to them in place stays.
+    """
+    return {
+        part: [dict(table) for table in (vars(part), *_tables(part))] for part in module.modules()
+    }
+
+
+def _tables(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    return module._parameters, module._buffers, module._modules
+
+
+def restore_state(state: State) -> None:
+    """Give every module back what it held: nothing that `forward` set is left."""
+    for part, (attributes, *tables) in state.items():
+        vars(part).clear()
+        vars(part).update(attributes)
+        for table, before in zip(_tables(part), tables, strict=True):
+            table.clear()
+            table.update(before)

@@ -1,14 +1,15 @@
 """Run models without leaving a trace, and compare what they give."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from neuroexapt.graph.assemble import preserve_modes, restore_modes
+from neuroexapt.graph.assemble import preserve_state, restore_state
 from neuroexapt.graph.inputs import Inputs
 
 
@@ -28,7 +29,7 @@ def run_in_mode(
     Both modes start from one fixed random state, so that two models which draw the same numbers
     can be compared with dropout on.
     """
-    modes = preserve_modes(model)
+    state = preserve_state(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = [t.device for t in inputs.tensors if t.device.type == "cuda"]
     try:
@@ -38,22 +39,35 @@ def run_in_mode(
             torch.manual_seed(0)
             return run(model, inputs.map(torch.clone))
     finally:
-        restore_modes(modes)
+        restore_state(state)
         for buffer, before in buffers:
             buffer.copy_(before)
 
 
 def relative_error(expected: Any, actual: Any) -> float:
-    """Largest difference, relative to the largest expected magnitude, over all output tensors.
+    """Largest difference, relative to the largest finite magnitude, over all output tensors.
 
-    Infinite where the structures, shapes or integer outputs differ, or anything isn't finite.
+    Infinite where the structures, shapes, integers or infinities differ, or anything is NaN.
     """
-    ours, structure = tree_flatten(expected)
-    theirs, other = tree_flatten(actual)
+    (ours, structure), (theirs, other) = _flattened(expected), _flattened(actual)
     if structure != other:
         return float("inf")
     errors = [_leaf_error(a, b) for a, b in zip(ours, theirs, strict=True)]
     return max(errors, default=0.0)
+
+
+def leaves_of(output: Any) -> list[Any]:
+    """All tensors and numbers in a model's output."""
+    return _flattened(output)[0]
+
+
+def _flattened(output: Any) -> tuple[list[Any], TreeSpec]:
+    """As `tree_flatten`, which takes dataclasses for leaves."""
+    leaves, structure = tree_flatten(output)
+    if any(map(dataclasses.is_dataclass, leaves)):
+        opened = [vars(leaf) if dataclasses.is_dataclass(leaf) else leaf for leaf in leaves]
+        return _flattened(tree_unflatten(opened, structure))
+    return leaves, structure
 
 
 def _leaf_error(expected: Any, actual: Any) -> float:
@@ -65,8 +79,10 @@ def _leaf_error(expected: Any, actual: Any) -> float:
         return 0.0
     if not expected.is_floating_point():
         return 0.0 if bool((expected == actual).all()) else float("inf")
-    scale = expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny)
-    error = ((expected - actual).abs().max() / scale).item()
+    infinite = expected.isinf() & (expected == actual)
+    difference = (expected - actual).masked_fill(infinite, 0).abs().max()
+    scale = expected.masked_fill(infinite, 0).abs().max()
+    error = (difference / scale.clamp_min(torch.finfo(expected.dtype).tiny)).item()
     return error if error == error else float("inf")
 
 

@@ -7,10 +7,11 @@ import numpy as np
 from torch import fx
 
 from neuroexapt.graph.components import components
-from neuroexapt.graph.flow import Role
-from neuroexapt.graph.groups import ChannelGroup, Member, Site, grown
-from neuroexapt.graph.interpret import Environment, Interpretation, parameters_under
-from neuroexapt.graph.recorder import Recorder, Space
+from neuroexapt.graph.flow import Mismatch, Role, freeze_all
+from neuroexapt.graph.groups import ChannelGroup, Member, Site, grown, kinds
+from neuroexapt.graph.interpret import Environment, Interpretation, parameters_under, where
+from neuroexapt.graph.recorder import Recorder, Space, maker
+from neuroexapt.graph.rules.call import nested_values, unlabelled
 from neuroexapt.graph.trial import Trial, contradiction
 from neuroexapt.graph.value import Labels, Value
 
@@ -56,7 +57,12 @@ def _propagate(graph_module: fx.GraphModule, recorder: Recorder) -> Environment:
     interpretation = Interpretation(graph_module, recorder)
     environment: Environment = {}
     for node in graph_module.graph.nodes:
-        environment[node] = interpretation.node(node, environment)
+        try:
+            environment[node] = interpretation.node(node, environment)
+        except Mismatch as mismatch:
+            for value in nested_values([environment[n] for n in node.all_input_nodes]):
+                freeze_all(recorder, value.axes, str(mismatch))
+            environment[node] = unlabelled(node.meta.get("example"), where(node))
     return environment
 
 
@@ -84,9 +90,17 @@ def _named(recorder: Recorder, units: Labels, owner: Labels) -> dict[int, str]:
     """Groups that have a producer, in order of their first one: number -> its name."""
     found: dict[int, str] = {}
     for labels, role, name in recorder.marks:
-        if role is Role.PRODUCER and len(labels):
-            found.setdefault(int(owner[units[labels[0]]]), name)
+        number = int(owner[units[labels[0]]]) if role is Role.PRODUCER and len(labels) else None
+        if number is not None and number not in found:
+            found[number] = _unused(recorder, name, int(labels[0]), set(found.values()))
     return found
+
+
+def _unused(recorder: Recorder, name: str, label: int, taken: set[str]) -> str:
+    """The name, or that of the tensor: weights may be computed, or make channels in both ways."""
+    space = next(s for s in recorder.spaces if len(s.labels) and label in s.labels)
+    names = (name, maker(space.tensor), f"{space.tensor}[{space.dim}]")
+    return next(n for n in names if n and n not in taken)
 
 
 class _Shared:
@@ -188,8 +202,8 @@ def _group(shared: _Shared, number: int, name: str) -> ChannelGroup:
     reason = shared.reasons.get(number) or conflict or _uneven(members, len(order))
     if reason is None and not any(m.role is Role.CONSUMER for m in members):
         reason = NO_CONSUMER
-    if reason is None:
-        reason = _trial(shared, order, members)
+    for unit in () if reason else kinds([m.units for m in members], len(order)):
+        reason = reason or _trial(shared, members, unit)
     return ChannelGroup(
         name=name,
         size=len(order),
@@ -222,13 +236,13 @@ def _uneven(members: list[Member], size: int) -> str | None:
     return None
 
 
-def _trial(shared: _Shared, order: Labels, members: list[Member]) -> str | None:
-    """Grow by one unit on paper."""
+def _trial(shared: _Shared, members: list[Member], unit: int) -> str | None:
+    """Grow on paper by one unit like the given one."""
     newborn = len(shared.owner)
     grown_axes: dict[int, dict[int, Labels]] = {}
     touched: set[fx.Node] = set()
     for member in members:
-        layout = grown(member.units, np.array([len(order) - 1]))
+        layout = grown(member.units, np.array([unit]))
         tensor = _tensor(shared.graph_module, member.tensor)
         labels = shared.tensors[member.tensor].axes[member.dim][layout.source]
         labels = np.where(layout.newborn >= 0, newborn, labels)

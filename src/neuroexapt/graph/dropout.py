@@ -17,11 +17,13 @@ class SharedDropout(nn.Module):
 
     source: Tensor
 
-    def __init__(self, base: AnyDropout, dim: int, size: int, source: Tensor) -> None:
+    def __init__(
+        self, base: "AnyDropout | SharedDropout", dim: int, size: int, source: Tensor
+    ) -> None:
         """Share masks along one dimension.
 
         Args:
-            base: the original dropout, which draws.
+            base: the original dropout, which draws, or one that shares along another dimension.
             dim: dimension of the input that carries the units.
             size: size of that dimension when `base` saw it first.
             source: shape (units now,), int64: which of the `size` mask positions each unit takes.

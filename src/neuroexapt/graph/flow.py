@@ -42,7 +42,10 @@ class Flow(Protocol):
         ...
 
     def mask(self, key: str, dim: int, labels: Labels) -> None:
-        """The node `key` draws an independent random mask over these channels in train mode."""
+        """The node `key` depends on these channels though no tensor of it has their number.
+
+        It draws an independent random mask over them in train mode, or is a norm without scale.
+        """
         ...
 
     def anonymous(self, key: str, size: int) -> Labels:

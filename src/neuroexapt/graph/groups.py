@@ -1,5 +1,6 @@
 """Channel groups: the tensors and dimensions that must change size together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,7 +53,8 @@ class ChannelGroup:
         frozen: None, or the reason why it can't grow.
         members: every tensor dimension that changes with it.
         site: where to watch its activations; None where no tensor carries each unit just once.
-        masks: dropout nodes that its units pass: (node, dimension, unit at each position).
+        masks: nodes that depend on the units without a tensor of their size, dropouts and norms
+            without scale: (node, dimension, unit at each position).
     """
 
     name: str
@@ -115,6 +117,19 @@ def pruned(units: Labels, removed: Labels) -> Layout:
     """Drop the positions of the removed units."""
     source = np.flatnonzero(~np.isin(units, removed)).astype(np.int64)
     return Layout(source, np.full(len(source), -1, dtype=np.int64))
+
+
+def kinds(dimensions: Iterable[Labels], size: int) -> list[int]:
+    """A unit of each kind, the last first: units of a kind are in the same passes everywhere."""
+    presence = [
+        np.isin(np.arange(size), units[start:stop])
+        for units in dimensions
+        for start, stop in _passes(units)
+        if _has_units(units[start:stop])
+    ]
+    table = np.stack([np.ones(size, dtype=bool), *presence])
+    _, first = np.unique(table[:, ::-1], axis=1, return_index=True)
+    return [size - 1 - int(index) for index in np.sort(first)]
 
 
 def _has_units(units: Labels) -> bool:

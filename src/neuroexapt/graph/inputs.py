@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from neuroexapt.errors import TraceError
 
@@ -48,7 +48,7 @@ class Inputs:
 
 
 def _leaves(inputs: Inputs) -> list[Any]:
-    return [*torch.utils._pytree.tree_leaves(inputs.args), *inputs.kwargs.values()]
+    return [*tree_leaves(inputs.args), *tree_leaves(inputs.kwargs)]
 
 
 def as_inputs(example_input: ExampleInput) -> Inputs:
@@ -64,8 +64,8 @@ def as_inputs(example_input: ExampleInput) -> Inputs:
     if isinstance(example_input, dict):
         return Inputs((), dict(example_input))
     raise TraceError(
-        f"example_input is a {type(example_input).__name__}; give a tensor with a batch dimension, a "
-        "tuple of the model's inputs, or a dict of its keyword inputs"
+        f"example_input is a {type(example_input).__name__}; give a tensor with a batch dimension, "
+        "a tuple of the model's inputs, or a dict of its keyword inputs"
     )
 
 

@@ -58,6 +58,8 @@ class Interpretation:
         return self._function(node, args, kwargs)
 
     def _call(self, node: fx.Node, target: Callable[..., Any], args: Any, kwargs: Any) -> Call:
+        if not args and "input" in kwargs:
+            args, kwargs = (kwargs["input"],), {k: v for k, v in kwargs.items() if k != "input"}
         return Call(
             name=where(node),
             target=target,

@@ -3,15 +3,16 @@
 import copy
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import fx, nn
 from torch.optim import Optimizer
 
 from neuroexapt.errors import EditError, TraceError
-from neuroexapt.graph.compare import relative_error, run_in_mode
+from neuroexapt.graph.assemble import assemble, attribute, referenced
+from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
@@ -22,6 +23,17 @@ from neuroexapt.graph.tracing import Leaf, owner_of, trace
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
 TRACED_TOLERANCE = 1e-4
+
+ADOPTED = {
+    "_graph_module",
+    "_modules",
+    "_parameters",
+    "_buffers",
+    "_non_persistent_buffers_set",
+    "_coupling",
+    "_cost",
+}
+"""What a living model takes from its graph module, or derives from it."""
 
 
 class Applicable(Protocol[ChangeT_co]):
@@ -71,7 +83,8 @@ class LivingModel(nn.Module):
         self, model: nn.Module, example_input: ExampleInput, leaves: Iterable[Leaf] = ()
     ) -> None:
         super().__init__()
-        super().__init__()
+        if isinstance(model, LivingModel):
+            raise TraceError("the model is living already: edit it, or a deepcopy of it")
         inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
         expected = _reference(model, inputs)
         traced = trace(model, leaves, _given(model, inputs))
@@ -245,18 +258,29 @@ class LivingModel(nn.Module):
         self.training = mode
         return self
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move or cast everything, the example input with it."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.inputs = self.inputs.map(fn)
+        self._coupling, self._cost = None, None
+        return self
+
     def extra_repr(self) -> str:
         """How often it changed."""
         return f"edits={len(self._edits)}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "LivingModel":
         made = object.__new__(type(self))
-        nn.Module.__init__(made)
         memo[id(self)] = made
-        made._edits = self._edits
-        made.inputs = self.inputs
-        made._adopt(copy.deepcopy(self.graph_module, memo))
+        own = {name: value for name, value in vars(self).items() if name not in ADOPTED}
+        vars(made).update(copy.deepcopy(own, memo))
+        old = self.graph_module
+        parts = {path: attribute(old, path) for path in referenced(old.graph)}
+        made._adopt(assemble(old, copy.deepcopy(old.graph), copy.deepcopy(parts, memo)))
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_coupling": None, "_cost": None}
 
     def _adopt(self, graph_module: fx.GraphModule) -> None:
         """Take over a graph module: its children, parameters and buffers are this model's own."""
@@ -287,10 +311,12 @@ def _reference(model: nn.Module, inputs: Inputs) -> Any:
 
 def _check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
     """The traced graph must compute what the model computes, in eval and in train mode."""
-    varied = inputs if inputs.batch_size > 1 else probe(inputs, seed=0, batch_size=2)
+    varied = probe(inputs, seed=0)
     for training in (False, True):
+        theirs = _trained_output(model, inputs, varied) if training else expected
+        if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
+            raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
         ours = run_in_mode(traced, varied if training else inputs, training)
-        theirs = run_in_mode(model, varied, training, run_example) if training else expected
         error = relative_error(theirs, ours)
         if not error <= TRACED_TOLERANCE:
             raise TraceError(
@@ -298,6 +324,20 @@ def _check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expe
                 f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
                 "depends on something besides its inputs; keep that part whole with leaves=(...)"
             )
+
+
+def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs) -> Any:
+    """The output in train mode on the example, repeated to several samples as checks give it."""
+    try:
+        return run_in_mode(model, varied, training=True, run=run_example)
+    except TraceError as error:
+        if varied.batch_size == inputs.batch_size:
+            raise
+        raise TraceError(
+            f"{type(model).__name__} takes the example_input of {inputs.batch_size} samples, but "
+            f"not {varied.batch_size} in train mode: {error.__cause__}. Give inputs whose first "
+            f"dimension is the batch, or an example_input of at least {varied.batch_size} samples"
+        ) from error
 
 
 def _within(name: str, owner: str) -> bool:

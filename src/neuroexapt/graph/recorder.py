@@ -51,9 +51,8 @@ class Recorder:
             for dim in range(min(tensor.ndim, 2) if _is_kernel(tensor) else tensor.ndim):
                 axes[dim] = self._fresh(tensor.shape[dim])
                 self.spaces.append(Space(path, dim, axes[dim]))
-            owner = path.rpartition(".")[0] or path
             origin = f"the parameter {path!r}"
-            known = Value(tuple(tensor.shape), axes, origin, weight=True, owner=owner)
+            known = Value(tuple(tensor.shape), axes, origin, weight=True, owner=maker(path))
             self._known[id(tensor)] = known
             self._keep.append(tensor)
         return known
@@ -76,7 +75,7 @@ class Recorder:
         self.marks.append((labels, role, name))
 
     def mask(self, key: str, dim: int, labels: Labels) -> None:
-        """Note where random masks are drawn."""
+        """Note what depends on channels without a tensor that shows it."""
         self.masks.append((key, dim, labels))
 
     def anonymous(self, key: str, size: int) -> Labels:
@@ -89,6 +88,12 @@ class Recorder:
         labels = np.arange(self.size, self.size + count, dtype=np.int64)
         self.size += count
         return labels
+
+
+def maker(path: str) -> str:
+    """Who makes channels by the tensor at `path`: its module if that is its weight, else itself."""
+    owner, _, name = path.rpartition(".")
+    return owner if owner and name == "weight" else path
 
 
 def _is_kernel(tensor: torch.Tensor) -> bool:

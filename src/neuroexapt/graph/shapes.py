@@ -9,13 +9,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import preserve_modes, restore_modes
+from neuroexapt.graph.assemble import preserve_state, restore_state
 from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.rules import elementwise, norms
 from neuroexapt.graph.rules.table import module_rule
 from neuroexapt.graph.tracing import trace_in_mode
-
 
 KEEP_SHAPE = (elementwise.elementwise, elementwise.dropout, norms.batch_norm, norms.instance_norm)
 """Rules of layers whose output has their input's shape: they need not be run to know it."""
@@ -72,7 +71,7 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
         Multiply-accumulates of one forward pass for one sample: convolutions, linear maps, matrix
         products and attention, counted by `torch.utils.flop_counter` (2 for each).
     """
-    modes = preserve_modes(graph_module)
+    state = preserve_state(graph_module)
     graph_module.eval()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     counter = FlopCounterMode(display=False)
@@ -81,7 +80,7 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
             fake = inputs.map(mode.from_tensor)
             _Recorder(graph_module).run(*ordered(graph_module, fake))
     finally:
-        restore_modes(modes)
+        restore_state(state)
     return int(counter.get_total_flops()) // 2 // inputs.batch_size
 
 

@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import fx, nn
+from torch.fx.proxy import ParameterProxy
 from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import attribute, preserve_modes, referenced, restore_modes
+from neuroexapt.graph.assemble import aliases, assemble, preserve_state, restore_state
 from neuroexapt.graph.bymode import ByMode
 
 Leaf: TypeAlias = str | type[nn.Module]
@@ -22,12 +24,17 @@ TRACING_FAILURES = (
     AttributeError,
     LookupError,
     AssertionError,
+    NameError,
 )
 """What a user's `forward` may raise when it is run on proxies."""
 
 
 class LeafTracer(fx.Tracer):
-    """A tracer that knows its leaves and remembers where it was when it failed."""
+    """A tracer that knows its leaves and remembers where it was when it failed.
+
+    Buffers are read when the graph runs, as parameters are: what `forward` makes of them would
+    otherwise be a constant.
+    """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         """Modules named or typed in `leaves` stay whole, as those of torch.nn do."""
@@ -51,13 +58,43 @@ class LeafTracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Trace into a module, remembering the innermost one that fails."""
-        name = self.path_of_module(m)
+        """Trace into a module, remembering the innermost one that fails.
+
+        One that `forward` makes, such as a slice of a `Sequential`, is no part of the model: it is
+        traced through.
+        """
+        try:
+            name = self.path_of_module(m)
+        except NameError:
+            return forward(*args, **kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
         except TRACING_FAILURES:
             self.failed_in = self.failed_in or name
             raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """A proxy for a parameter or buffer, the value of anything else."""
+        if not isinstance(attr_val, torch.Tensor) or isinstance(attr_val, nn.Parameter):
+            return super().getattr(attr, attr_val, parameter_proxy_cache)
+        names = [name for name, buffer in self.root.named_buffers() if buffer is attr_val]
+        if not names:
+            return attr_val
+        name = names[0]
+        if name not in parameter_proxy_cache:
+            proxy = partial(_BufferProxy, self, name=name, buffer=attr_val)
+            made = self.create_proxy("get_attr", name, (), {}, proxy_factory_fn=proxy)
+            parameter_proxy_cache[name] = made
+        return parameter_proxy_cache[name]
+
+
+class _BufferProxy(ParameterProxy):
+    """As a parameter's: its shape is known."""
+
+    def __init__(self, tracer: fx.Tracer, node: fx.Node, name: str, buffer: torch.Tensor) -> None:
+        fx.Proxy.__init__(self, node, tracer)
+        self.param = buffer  # type: ignore[assignment]  # only its shape is looked at
+        self.name = name
 
 
 def owner_of(node: fx.Node) -> str:
@@ -126,20 +163,18 @@ def _trace_once(
     model: nn.Module, leaves: list[Leaf], training: bool, given: Iterable[str] | None
 ) -> fx.Graph:
     tracer = LeafTracer(leaves)
-    modes, attributes = preserve_modes(model), dict(model.__dict__)
-    buffers = set(model._buffers)
+    state = preserve_state(model)
+    known = {*vars(model), *model._buffers}
     model.train(training)
     absent = _absent_inputs(model, given)
     try:
         graph = tracer.trace(model, absent or None)
+        made = {**vars(model), **model._buffers}
     except TRACING_FAILURES as error:
         raise _explained(model, tracer, error) from error
     finally:
-        restore_modes(modes)
-    constants = {name: value for name, value in model.__dict__.items() if name not in attributes}
-    constants |= {name: value for name, value in model._buffers.items() if name not in buffers}
-    for name in constants:
-        delattr(model, name)
+        restore_state(state)
+    constants = {name: value for name, value in made.items() if name not in known}
     graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
     _drop_inputs(graph, absent)
     graph.eliminate_dead_code(_has_effects)
@@ -233,14 +268,9 @@ def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.Graph
     for node, other in zip(list(train.nodes), list(evaluation.nodes), strict=True):
         differing = _differing_constants(node, other)
         if differing:
-            _by_mode(train, node, differing, replaced)
-    attributes = {
-        path: replaced[path] if path in replaced else attribute(model, path)
-        for path in referenced(train)
-    }
-    made = fx.GraphModule(attributes, train, type(model).__name__)
-    made.train(model.training)
-    return made
+            module = _by_mode(train, node, differing, replaced)
+            module.train(model.get_submodule(owner_of(node)).training)
+    return assemble(model, train, replaced, aliases(model, train))
 
 
 def _differing_constants(node: fx.Node, other: fx.Node) -> dict[int | str, tuple[Any, Any]]:
@@ -270,7 +300,7 @@ def _by_mode(
     node: fx.Node,
     differing: dict[int | str, tuple[Any, Any]],
     replaced: dict[str, Any],
-) -> None:
+) -> nn.Module:
     """Replace a function call by a module that follows the mode."""
     function: Any = node.target
     name = f"{node.name}_by_mode"
@@ -287,3 +317,5 @@ def _by_mode(
     call.meta.update(node.meta)
     node.replace_all_uses_with(call)
     graph.erase_node(node)
+    made: nn.Module = replaced[name]
+    return made

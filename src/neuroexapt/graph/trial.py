@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from neuroexapt.graph.flow import Mismatch, Role
-from neuroexapt.graph.interpret import Environment, Interpretation
+from neuroexapt.graph.interpret import Environment, Interpretation, where
+from neuroexapt.graph.rules import elementwise
 from neuroexapt.graph.rules.call import nested_values
+from neuroexapt.graph.rules.table import FUNCTIONS, METHODS
 from neuroexapt.graph.value import Labels, Value
 
 
@@ -75,6 +79,8 @@ def contradiction(
     for node in graph_module.graph.nodes:
         if node not in touched and not any(n in changed for n in node.all_input_nodes):
             continue
+        if _computes_with_size(node, merged, changed):
+            return f"{where(node)} computes with the number of channels"
         try:
             outcome = interpretation.node(node, merged)
         except Mismatch as mismatch:
@@ -85,6 +91,18 @@ def contradiction(
         elif not _same(outcome, environment[node]):
             changed[node] = outcome
     return None
+
+
+def _computes_with_size(
+    node: fx.Node, outcomes: Mapping[fx.Node, object], changed: Mapping[fx.Node, object]
+) -> bool:
+    """Whether numbers that follow the group's size enter a tensor's values, not its shape."""
+    if not any(isinstance(changed.get(n), int | float) for n in node.all_input_nodes):
+        return False
+    if not any(True for n in node.all_input_nodes for _ in nested_values(outcomes[n])):
+        return isinstance(node.meta.get("example"), torch.Tensor)
+    table: Mapping[Any, Any] = METHODS if node.op == "call_method" else FUNCTIONS
+    return table.get(node.target) in (elementwise.elementwise, elementwise.creates)
 
 
 class _Overlay(dict[fx.Node, object]):

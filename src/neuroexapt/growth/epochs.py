@@ -111,9 +111,7 @@ class Loop:
         progress = max(done, self.progress())
         changes: list[Change] = []
         if self.grower is not None and progress < 1:
-            changes = self.grower.step(
-                train_loader, found.accuracy, progress, self.training_flops
-            )
+            changes = self.grower.step(train_loader, found.accuracy, progress, self.training_flops)
         cost = self.living.cost()
         record = EpochRecord(
             epoch=self.epoch,
@@ -131,7 +129,7 @@ class Loop:
         return record, changes
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
-        """Set the first step's learning rate; give what sets the following ones' and counts FLOPs."""
+        """Set the first step's learning rate; give what sets the next ones' and counts FLOPs."""
         per_sample = training_flops(self.living, self._example(train_loader), self.criterion)
         num_steps = len(train_loader) if hasattr(train_loader, "__len__") else None
         set_lr(self.optimizer, self.recipe, self.progress())

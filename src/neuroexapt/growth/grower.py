@@ -17,7 +17,7 @@ from neuroexapt.growth.connections import propose_connections
 from neuroexapt.growth.division import propose_splits
 from neuroexapt.growth.record import Growth, predicted_gain, with_outcome
 from neuroexapt.signals import Readings, sense
-from neuroexapt.training import generator_for
+from neuroexapt.training.seed import generator_for
 
 logger = logging.getLogger(__name__)
 

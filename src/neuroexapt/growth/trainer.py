@@ -93,9 +93,7 @@ class DNMTrainer:
         self.grower = Grower(
             living, optimizer, criterion, self.config.budget, self.config.growth, self.config.seed
         )
-        loop = Loop(
-            living, optimizer, criterion, self.config.recipe, epochs, grower=self.grower
-        )
+        loop = Loop(living, optimizer, criterion, self.config.recipe, epochs, grower=self.grower)
         changes: list[Change] = []
         for _, grown in loop.run(train_loader, val_loader):
             changes.extend(grown)

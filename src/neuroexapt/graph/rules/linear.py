@@ -20,6 +20,8 @@ def linear_map(
     flow.mark(weight.axes[in_dim], Role.CONSUMER, call.maker(weight))
     if dim in value.axes:
         flow.unify(value.axes[dim], weight.axes[in_dim], call.name)
+    else:
+        flow.freeze(weight.axes[in_dim], f"{call.name} reads {value.origin or 'an input'}")
     return weight.axes[out_dim]
 
 

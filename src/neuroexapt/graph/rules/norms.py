@@ -70,8 +70,11 @@ def _per_channel(call: Call, names: tuple[str, ...], shared: tuple[int, ...]) ->
         if dim != channel and (dim > channel or dim in shared):
             call.flow.freeze(labels, f"{call.name} takes statistics over it")
     if channel in value.axes:
-        for parameter in _parameters(call, names):
+        parameters = _parameters(call, names)
+        for parameter in parameters:
             call.flow.unify(value.axes[channel], parameter.axes[0], call.name)
+        if call.module is not None and not parameters:
+            call.flow.mask(call.key, channel, value.axes[channel])
     return call.output(value.axes)
 
 

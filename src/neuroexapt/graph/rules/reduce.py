@@ -12,10 +12,21 @@ from neuroexapt.graph.value import Labels, Value
 
 def reduction(call: Call) -> Any:
     """Sum, mean, maximum and the like over some dimensions; channels among them are frozen."""
-    value = call.value
     over = call.argument(1, "dim", call.kwargs.get("axis"))
     if isinstance(over, Value):
         return elementwise(call)
+    return _reduced(call, over)
+
+
+def vector_norm(call: Call) -> Any:
+    """`norm`: the order comes before the dimensions."""
+    return _reduced(call, call.argument(2, "dim"))
+
+
+def _reduced(call: Call, over: Any) -> Any:
+    value = call.value
+    if isinstance(over, bool):  # an old spelling of `unbiased`: all dimensions
+        over = None
     if isinstance(over, int):
         over = (over,)
     dims = {normal_dim(dim, value.ndim) for dim in (over or range(value.ndim))}

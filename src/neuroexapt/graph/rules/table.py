@@ -198,7 +198,6 @@ REDUCTIONS = [
     "all",
     "argmax",
     "argmin",
-    "norm",
 ]
 PRODUCTS = [
     "bmm",
@@ -230,6 +229,7 @@ FUNCTIONS: dict[Any, Rule] = {
     **{getattr(operator, name): each.elementwise for name in OPERATORS},
     **_named(MOVES, movement.movement),
     **_named(REDUCTIONS, reduce.reduction),
+    **_named(("norm",), reduce.vector_norm),
     **_named(PRODUCTS, linear.mixing),
     **_named(("cat", "concat", "concatenate"), movement.concatenation),
     **_named(("stack",), movement.stacking),
@@ -273,6 +273,7 @@ METHODS: dict[str, Rule] = {
     **dict.fromkeys(("matmul", "mm", "__matmul__"), linear.matmul),
     **dict.fromkeys(("cumsum",), reduce.along),
     "prelu": each.prelu,
+    "norm": reduce.vector_norm,
     **{f"__{name}__": each.elementwise for name in ("add", "radd", "mul", "rmul", "sub", "rsub")},
 }
 
@@ -361,8 +362,13 @@ def unknown(call: Call) -> Any:
 
 
 def module_rule(module: nn.Module) -> Rule | None:
-    """The rule of a module's type, or of the base whose `forward` it keeps."""
-    if torch.nn.utils.parametrize.is_parametrized(module):
+    """The rule of a module's type, or of the base whose `forward` it keeps.
+
+    None too where the weight is computed (parametrised, or by the hooks of `weight_norm`).
+    """
+    if torch.nn.utils.parametrize.is_parametrized(module) or isinstance(
+        vars(module).get("weight"), Tensor
+    ):
         return None
     for base in type(module).__mro__:
         if base in MODULES and base.forward is type(module).forward:

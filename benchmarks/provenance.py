@@ -1,0 +1,45 @@
+"""Where a measurement comes from: command, commit, versions, machine."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def provenance() -> dict[str, Any]:
+    """What a reader needs to repeat a measurement."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    command = " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {
+        "command": command,
+        "commit": commit,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def keep(name: str, measured: dict[str, Any]) -> Path:
+    """Write a result file with its provenance and give its path."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"provenance": provenance(), **measured}, indent=2) + "\n")
+    return path
+
+
+def spread(values: list[float]) -> dict[str, float | int]:
+    """Mean, sample standard deviation, smallest, largest and number of repeated measurements."""
+    count = len(values)
+    mean = sum(values) / count
+    deviation = (sum((v - mean) ** 2 for v in values) / (count - 1)) ** 0.5 if count > 1 else 0.0
+    return {"mean": mean, "std": deviation, "min": min(values), "max": max(values), "n": count}

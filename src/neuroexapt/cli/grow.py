@@ -1,0 +1,256 @@
+"""`neuroexapt grow`: train a network that grows."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from neuroexapt.cli.plain import Plain
+from neuroexapt.cli.terminal import Terminal
+from neuroexapt.cli.wording import complain
+from neuroexapt.errors import NeuroexaptError, RunError
+from neuroexapt.runs import (
+    Reporter,
+    Run,
+    Summary,
+    configure,
+    read_settings,
+    reopen,
+    start,
+)
+from neuroexapt.training import MODELS
+
+_TO_BEGIN = "The run"
+_LIMITS = "Its end and its limits"
+_MACHINE = "Where it runs"
+
+_OPTIONS = {"data": "DATA", "growth": "--no-growth"}
+
+EXAMPLES = """[bold]Examples[/]
+
+  neuroexapt grow digits
+
+  neuroexapt grow cifar10 --max-flops 2e13 --seed 1 --out runs/cifar
+
+  neuroexapt grow photos/ --model my_models:small_net --max-params 3e5
+
+  neuroexapt grow --resume runs/cifar
+"""
+
+
+def _whole(text: str | int) -> int:
+    """A whole number, also as 3e5 or 300_000."""
+    number = float(text)
+    if number != int(number):
+        raise ValueError(f"{text} is no whole number")
+    return int(number)
+
+
+def grow(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="digits, cifar10, cifar100, or a folder with one folder of images for each class.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the data lies; without it, CIFAR is downloaded.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PKG.MOD:FACTORY",
+            help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="S", min=0, help="Of every random choice.", rich_help_panel=_TO_BEGIN),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Settings in TOML or JSON; options given here override them.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    no_growth: Annotated[
+        bool,
+        typer.Option("--no-growth", help="Train the network as it is.", rich_help_panel=_TO_BEGIN),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the run, new or empty; without it, one in runs/.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on with the run in this folder, or from one of its checkpoints.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Epochs to train; without it, what suits the data or --max-flops allows.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    max_flops: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="Training FLOPs to stop at, growth included, as 2e13.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    max_params: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=_whole,
+            help="Parameters that growth never passes.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="cpu, cuda, ...; without it, the best.", rich_help_panel=_MACHINE
+        ),
+    ] = None,
+    amp: Annotated[
+        bool,
+        typer.Option("--amp", help="Train in half precision.", rich_help_panel=_MACHINE),
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="CPU threads; another number may round differently.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+) -> None:
+    """Train a small network on images, and let it grow while it trains.
+
+    The run is kept in a folder: settings, events, checkpoints and a summary.
+
+    However it was broken off, --resume goes on to the same result.
+    """
+    # A user's model is a file in the current folder, which an installed command doesn't look into.
+    sys.path.insert(0, str(Path.cwd()))
+    given = {
+        "data": data,
+        "data_dir": str(data_dir) if data_dir is not None else None,
+        "model": model,
+        "epochs": epochs,
+        "seed": seed,
+        "max_params": max_params,
+        "max_flops": max_flops,
+        "config": config,
+        "out": out,
+        "amp": amp or None,
+        "growth": False if no_growth else None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    with _failing(2):
+        run = (
+            _resumed(resume, options, device, threads)
+            if resume is not None
+            else _started(options | _named(device=device, threads=threads), context.obj)
+        )
+    if isinstance(run, Summary):
+        print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
+        return
+    with _failing(1), _interruptible(run), _reporter() as reporter:
+        run.finish(reporter)
+
+
+def _started(options: dict[str, Any], command: str) -> Run:
+    file, out = options.pop("config", None), options.pop("out", None)
+    settings = read_settings(file) if file is not None else {}
+    if options.pop("amp", False):
+        settings["recipe"] = dict(settings.get("recipe", {})) | {"amp": True}
+    settings |= options
+    if "data" not in settings:
+        raise RunError(
+            "DATA is missing: give digits, cifar10, cifar100 or a folder of images, or data in "
+            "the file of --config"
+        )
+    config = configure(settings, str(file) if file is not None else "the command line")
+    moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = f"{Path(config.data).name}-seed{config.seed}-{moment}"
+    return start(config, out if out is not None else Path("runs", name), command)
+
+
+def _resumed(
+    path: Path, options: dict[str, Any], device: str | None, threads: int | None
+) -> Run | Summary:
+    if options:
+        names = ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in options)
+        raise RunError(
+            f"--resume goes on with the run's own settings, of which only --device and --threads "
+            f"may change; leave out {names}"
+        )
+    return reopen(path, device, threads)
+
+
+def _named(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@contextmanager
+def _reporter() -> Iterator[Reporter]:
+    console = Console()
+    if console.is_terminal:
+        with Terminal(console) as terminal:
+            yield terminal
+    else:
+        yield Plain()
+
+
+@contextmanager
+def _failing(code: int) -> Iterator[None]:
+    """End with an exit code and a line on stderr where something is refused inside."""
+    try:
+        yield
+    except NeuroexaptError as error:
+        complain(str(error))
+        raise typer.Exit(code) from error
+
+
+@contextmanager
+def _interruptible(run: Run) -> Iterator[None]:
+    """Say how to go on where the user stops a run."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        complain(
+            f"interrupted; the last finished epoch is kept, go on with: "
+            f"neuroexapt grow --resume {run.folder.path}"
+        )
+        raise typer.Exit(130) from error

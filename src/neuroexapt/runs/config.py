@@ -1,0 +1,188 @@
+"""What defines a run: the settings, their defaults, and the file that they are read from."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from neuroexapt.errors import RunError
+from neuroexapt.growth import GrowthConfig
+from neuroexapt.training import DATASETS, Recipe, default_recipe
+
+DEFAULT_EPOCHS = {"digits": 60}
+OTHER_EPOCHS = 30
+SMALL_DATASETS = ("digits",)
+"""Data sets so small that a second thread costs more than it brings."""
+
+
+class GrowConfig(BaseModel):
+    """All that a run depends on: the same settings on the same machine give the same weights.
+
+    Attributes:
+        data: `digits`, `cifar10`, `cifar100`, or a folder.
+        data_dir: where the files of a data set known by name lie; None downloads them.
+        image_size: side in pixels that a folder's images are brought to.
+        validation: share of the data that is held out.
+        model: the seed model, a name or `package.module:factory`.
+        epochs: how many to train; None for as many as `max_flops` allows.
+        max_flops: training FLOPs to stop at, growth included (2 for each multiply-accumulate).
+        max_params: parameters that growth never passes.
+        seed: of the weights, the batches and growth.
+        recipe: optimiser, schedule, regularisation, augmentation, half precision.
+        growth: when and how much to grow; None (in a file: `false`) to train the model as it is.
+        device: where to train.
+        threads: of the CPU; another number may round differently.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    data_dir: str | None = None
+    image_size: int | None = Field(default=None, ge=1)
+    validation: float = Field(default=0.1, gt=0, le=0.5)
+    model: str = "tiny-conv"
+    epochs: int | None = Field(default=None, ge=1)
+    max_flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_params: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    recipe: Recipe = Recipe()
+    growth: GrowthConfig | None = GrowthConfig()
+    device: str = "cpu"
+    threads: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> "GrowConfig":
+        if self.epochs is None and self.max_flops is None:
+            raise ValueError("a run needs an end: give epochs or max_flops")
+        return self
+
+
+def configure(settings: Mapping[str, Any], source: str = "the settings") -> GrowConfig:
+    """Complete settings with the defaults that suit their data set and this machine.
+
+    Without `epochs` and `max_flops`, a number of epochs that suits the data is taken. Settings
+    within `recipe` and `growth` override the defaults one by one. Paths become absolute, so that
+    a run can be resumed from anywhere.
+
+    Args:
+        settings: any of `GrowConfig`'s fields; `data` is needed.
+        source: what to call them in errors.
+
+    Raises:
+        RunError: naming the setting, if one is unknown or not allowed.
+
+    Example:
+        >>> configure({"data": "digits", "recipe": {"lr": 0.05}}).recipe.batch_size
+        64
+        >>> configure({"data": "digits", "epoch": 3})
+        Traceback (most recent call last):
+        neuroexapt.errors.RunError: the settings: there is no setting 'epoch'; is 'epochs' meant?
+    """
+    given = dict(settings)
+    if given.get("growth") is False:
+        given["growth"] = None
+    data = given.get("data")
+    if isinstance(data, str):
+        given = _with_defaults(given, data)
+    try:
+        return GrowConfig.model_validate(given)
+    except ValidationError as error:
+        raise RunError(f"{source}: {_explained(error)}") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML or JSON file, unchecked: `configure` checks them.
+
+    Raises:
+        RunError: if the file can't be read, or is neither.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise RunError(f"{path} cannot be read ({reason}); give a TOML or JSON file") from error
+    if path.suffix not in (".toml", ".json"):
+        raise RunError(f"{path} ends in {path.suffix!r}; settings are read from .toml or .json")
+    try:
+        settings = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{path} is no {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(settings, dict):
+        raise RunError(f"{path} holds a {type(settings).__name__}; settings are a table of names")
+    return settings
+
+
+def read_config(path: Path) -> GrowConfig:
+    """Read the complete configuration that a run wrote down.
+
+    Raises:
+        RunError: if the file can't be read, or holds anything else.
+    """
+    try:
+        return GrowConfig.model_validate(read_settings(path))
+    except ValidationError as error:
+        raise RunError(
+            f"{path}: {_explained(error)}; bring back the file that the run wrote"
+        ) from error
+
+
+def default_device() -> str:
+    """The accelerator, if there is one; otherwise the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator.type if accelerator is not None else "cpu"
+
+
+def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "device": default_device(),
+        "threads": 1 if data in SMALL_DATASETS else torch.get_num_threads(),
+    }
+    if given.get("epochs") is None and given.get("max_flops") is None:
+        given["epochs"] = DEFAULT_EPOCHS.get(data, OTHER_EPOCHS)
+    recipe = given.get("recipe", {})
+    if isinstance(recipe, Mapping):
+        given["recipe"] = default_recipe(data).model_dump() | dict(recipe)
+    if data not in DATASETS:
+        given["data"] = str(Path(given.get("data_dir") or ".", data).absolute())
+        given["data_dir"] = None
+    elif given.get("data_dir") is not None:
+        given["data_dir"] = str(Path(given["data_dir"]).absolute())
+    return defaults | {
+        name: value for name, value in given.items() if value is not None or name == "growth"
+    }
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that is wrong, by the name of the setting."""
+    problem = error.errors(include_url=False)[0]
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}; {_nearest(path)}"
+    if problem["type"] == "missing":
+        return f"the setting {name!r} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{name}: {message}, not {problem['input']!r}" if name else message
+
+
+def _nearest(path: list[str]) -> str:
+    fields: list[str] = sorted(_fields_beside(path))
+    close = difflib.get_close_matches(path[-1], fields, n=1)
+    return f"is {close[0]!r} meant?" if close else f"there are {', '.join(fields)}"
+
+
+def _fields_beside(path: list[str]) -> set[str]:
+    """Names that are allowed where a path of settings ends."""
+    model: type[BaseModel] = GrowConfig
+    for part in path[:-1]:
+        default = model.model_fields[part].default if part in model.model_fields else None
+        if not isinstance(default, BaseModel):
+            return set()
+        model = type(default)
+    return set(model.model_fields)

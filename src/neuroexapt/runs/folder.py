@@ -1,0 +1,156 @@
+"""Where a run keeps what: the names in its folder, and which checkpoints stay."""
+
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuroexapt.errors import RunError
+from neuroexapt.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from neuroexapt.runs.durable import TEMPORARY, remove_folder, writing
+
+_NAME = re.compile(r"epoch-(\d+)")
+KEPT = 2
+"""Newest checkpoints that are kept, besides the best: one to resume, and one in case it is lost."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What defines the run."""
+        return self.path / "config.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened, one line an event."""
+        return self.path / "events.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """What came out; there once the run has ended."""
+        return self.path / "summary.json"
+
+    def checkpoint(self, epochs: int) -> Path:
+        """The checkpoint after so many epochs."""
+        return self.path / "checkpoints" / f"epoch-{epochs:04d}"
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """All checkpoints by epochs trained, oldest first."""
+        found = {}
+        for path in (self.path / "checkpoints").glob("epoch-*"):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest checkpoint; None before the first."""
+        return next(reversed(self.checkpoints.values()), None)
+
+
+def new_folder(path: Path) -> RunFolder:
+    """The folder of a new run, not made yet.
+
+    Raises:
+        RunError: if there is something in it already.
+    """
+    folder = RunFolder(path.absolute())
+    if folder.config.exists():
+        raise RunError(
+            f"{path} holds a run already; go on with it by --resume {path}, or give another folder"
+        )
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is no folder; give a new one, or one that is empty")
+    if path.is_dir() and any(path.iterdir()):
+        raise RunError(f"{path} is not empty; give a new folder, or one that is empty")
+    return folder
+
+
+def make_folder(folder: RunFolder) -> None:
+    """Make a new run's folder.
+
+    Raises:
+        RunError: if it can't be made.
+    """
+    with writing(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+
+
+def find_run(path: Path) -> tuple[RunFolder, Path | None]:
+    """Find a run by its folder, or by one of its checkpoints.
+
+    Returns:
+        The run's folder, and the checkpoint that was asked for; None for the newest.
+
+    Raises:
+        RunError: if it is neither.
+    """
+    path = path.absolute()
+    inside = bool(_NAME.fullmatch(path.name)) and path.parent.name == "checkpoints"
+    folder = RunFolder(path.parents[1] if inside else path)
+    if not folder.config.is_file():
+        raise RunError(
+            f"{folder.path} holds no run: there is no {folder.config.name}; give the folder that "
+            "a run was started with"
+        )
+    return folder, path if inside else None
+
+
+def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint, best: int) -> None:
+    """Write a checkpoint, then remove those that are neither among the newest nor the best.
+
+    Args:
+        folder: the run's.
+        checkpoint: to write.
+        best: epochs trained at the best checkpoint.
+
+    Raises:
+        RunError: if it can't be written; earlier checkpoints are as they were.
+    """
+    epochs = checkpoint.progress.epochs
+    write_checkpoint(folder.checkpoint(epochs), checkpoint)
+    kept = {best, *list(folder.checkpoints)[-KEPT:]}
+    _remove(folder, [number for number in folder.checkpoints if number not in kept])
+
+
+def forget_after(folder: RunFolder, epochs: int) -> None:
+    """Remove the checkpoints after so many epochs, and what a kill left unfinished."""
+    _remove(folder, [number for number in folder.checkpoints if number > epochs])
+    for path in (folder.path / "checkpoints").glob(f"{TEMPORARY}*"):
+        remove_folder(path)
+
+
+def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        RunError: if it is damaged, naming the file and the checkpoint to resume from instead.
+    """
+    try:
+        return read_checkpoint(path)
+    except RunError as error:
+        checkpoints = list(folder.checkpoints.values())
+        earlier = checkpoints[: checkpoints.index(path)] if path in checkpoints else []
+        remedy = (
+            f"go on from the checkpoint before it: --resume {earlier[-1]}"
+            if earlier
+            else "there is no checkpoint before it, so bring back the file or start a new run"
+        )
+        raise RunError(f"{error}; {remedy}") from error
+
+
+def _remove(folder: RunFolder, numbers: Container[int]) -> None:
+    for number, path in folder.checkpoints.items():
+        if number in numbers:
+            remove_folder(path)

@@ -1,0 +1,49 @@
+"""A grown network from its run, to go on with elsewhere."""
+
+from pathlib import Path
+
+import torch
+
+from neuroexapt.edits import load_edits, replay
+from neuroexapt.errors import EditError, RunError
+from neuroexapt.graph import LivingModel
+from neuroexapt.runs.config import read_config
+from neuroexapt.runs.folder import find_run, load_checkpoint
+from neuroexapt.runs.session import EXAMPLES, load_weights
+from neuroexapt.training import build_model
+
+
+def load_model(path: str | Path) -> LivingModel:
+    """Load the network that a run has grown, on the CPU and in eval mode; its data isn't needed.
+
+    Args:
+        path: the run's folder, for its newest checkpoint, or one of its checkpoints.
+
+    Raises:
+        RunError: naming the file, if one is missing or damaged.
+        TraceError: if the seed model can't be built any more.
+    """
+    folder, asked = find_run(Path(path))
+    config = read_config(folder.config)
+    newest = asked or folder.latest
+    if newest is None:
+        raise RunError(f"{folder.path} holds no checkpoint yet; resume the run")
+    checkpoint = load_checkpoint(folder, newest)
+    progress = checkpoint.progress
+    channels, height, width = progress.image_shape
+    model = build_model(
+        config.model,
+        num_classes=progress.num_classes,
+        in_channels=channels,
+        image_size=(height, width),
+    )
+    try:
+        example = torch.zeros(EXAMPLES, *progress.image_shape)
+        living = replay(model, example, load_edits(checkpoint.edits))
+    except EditError as error:
+        raise RunError(
+            f"the edits of {newest} don't fit {config.model}: {error}. The model has to be built "
+            "as when the run was started"
+        ) from error
+    load_weights(living, checkpoint.weights)
+    return living.eval()

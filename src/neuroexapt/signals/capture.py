@@ -1,0 +1,155 @@
+"""One pass through a living model that watches groups and layers on the way."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from neuroexapt.edits.insert import is_in_place
+from neuroexapt.graph import ChannelGroup, Inputs
+from neuroexapt.graph.interpret import where
+from neuroexapt.graph.shapes import ordered
+from neuroexapt.signals.entropy import HistogramEntropy
+
+INPUT = "the input"
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class GroupEntropy:
+    """Entropy of a group's units, from what its site's node gives.
+
+    A unit that takes several channels (one group of a convolution) has the mean of theirs.
+    """
+
+    def __init__(self, group: ChannelGroup, bins: int, limit: int, device: torch.device) -> None:
+        """Watch at most `limit` positions at a time."""
+        assert group.site is not None, f"{group.name} has no site"
+        self.group, self.site, self.limit = group, group.site, limit
+        self.units = torch.from_numpy(group.site.units).to(device)
+        self.histogram = HistogramEntropy(len(self.units), bins, device)
+
+    def watch(self, value: Tensor) -> None:
+        """Take a sample of activations; `count` counts it."""
+        self._sample = spread_over(value, self.site.dim, self.limit)
+
+    def count(self) -> None:
+        """Count what was watched.
+
+        Raises:
+            ValueError: if a value isn't finite.
+        """
+        self.histogram.update(self._sample)
+
+    def entropy(self) -> Tensor:
+        """Shape (units,)."""
+        total = self._per_unit(self.histogram.entropy())
+        return (total / self._per_unit(torch.ones_like(self.units, dtype=total.dtype))).cpu()
+
+    def dead(self) -> Tensor:
+        """Shape (units,): units of which every channel is constant."""
+        return (self._per_unit((~self.histogram.dead()).float()) == 0).cpu()
+
+    def _per_unit(self, values: Tensor) -> Tensor:
+        return values.new_zeros(self.group.size).index_add_(0, self.units, values)
+
+
+def spread_over(value: Tensor, dim: int, limit: int) -> Tensor:
+    """Activations at up to `limit` samples and positions, spread evenly over all of them.
+
+    Args:
+        value: any shape.
+        dim: dimension of the channels.
+        limit: how many of the other dimensions' positions to take.
+
+    Returns:
+        A copy of shape (channels, n).
+    """
+    moved = value.detach().movedim(dim, -1)
+    total = math.prod(moved.shape[:-1])
+    if total <= limit:
+        return moved.reshape(total, moved.shape[-1]).T.clone()
+    # Multiples of the golden ratio spread evenly at every scale: over samples, rows and columns.
+    steps = torch.arange(limit, dtype=torch.float64)
+    chosen = (steps * GOLDEN % 1 * total).long().clamp_max(total - 1)
+    return moved[tuple(i.to(value.device) for i in torch.unravel_index(chosen, moved.shape[:-1]))].T
+
+
+class Pass(fx.Interpreter):
+    """Runs a graph, shows activations to those who watch, and gives layers a gain.
+
+    A gain is a factor of 1 for each sample. Its gradient is the sum over channels and positions of
+    gradient times activation, and the product is a tensor of its own, so that operations in place
+    further on can't spoil it.
+    """
+
+    def __init__(
+        self,
+        graph_module: fx.GraphModule,
+        watchers: Mapping[str, list[GroupEntropy]],
+        gained: Mapping[str, str],
+    ) -> None:
+        """Watch and gain.
+
+        Args:
+            graph_module: the model's present graph.
+            watchers: node name -> who watches its output.
+            gained: node name -> the layer that gets a gain there.
+        """
+        super().__init__(graph_module)
+        self.graph_module = graph_module
+        self.watchers, self.gained = watchers, gained
+        self.gains: dict[str, Tensor] = {}
+        self._num_samples = 0
+
+    def run_on(self, inputs: Inputs) -> Any:
+        """The model's output."""
+        self._num_samples = inputs.batch_size
+        return self.run(*ordered(self.graph_module, inputs))
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        result = super().run_node(n)
+        for watcher in self.watchers.get(n.name, ()):
+            watcher.watch(result)
+        layer = self.gained.get(n.name)
+        if layer is None or len(result) != self._num_samples:
+            return result
+        gain = result.new_ones(len(result), *[1] * (result.ndim - 1)).requires_grad_()
+        self.gains[layer] = gain
+        scaled = result * gain
+        self._replace_overwritten(n, scaled)
+        return scaled
+
+    def _replace_overwritten(self, node: fx.Node, result: Tensor) -> None:
+        """Who reads what an operation in place has overwritten reads its result."""
+        while is_in_place(node) and isinstance(node.args[0], fx.Node):
+            node = node.args[0]
+            if node in self.env:
+                self.env[node] = result
+
+
+class _Search(fx.Interpreter):
+    """Looks for the first value that fails a test."""
+
+    def __init__(self, graph_module: fx.GraphModule, fails: Callable[[Tensor], bool]) -> None:
+        super().__init__(graph_module)
+        self.fails = fails
+        self.found: fx.Node | None = None
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if self.found is None and n.op != "get_attr" and isinstance(result, Tensor):
+            self.found = n if self.fails(result) else None
+        return result
+
+
+def first_not_finite(graph_module: fx.GraphModule, inputs: Inputs) -> str | None:
+    """Which node is the first to give a value that isn't finite, in words; None if none does."""
+    search = _Search(graph_module, lambda value: not bool(value.isfinite().all()))
+    with torch.no_grad():
+        search.run(*ordered(graph_module, inputs))
+    if search.found is None:
+        return None
+    return INPUT if search.found.op == "placeholder" else where(search.found)
