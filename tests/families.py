@@ -898,14 +898,15 @@ class C2f(nn.Module):
 
 
 def csp() -> Family:
-    """The two halves of cv1 grow together, since `chunk` makes halves; the residual adds m2."""
+    """The two halves of cv1 must stay equal for `chunk`, but only one of them goes into m1."""
 
     def build() -> nn.Module:
         layers = [nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.SiLU(), C2f(6, 8, 4)]
         return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
 
-    growable = ("0", "2.cv1", "2.m1", "2.cv2")
-    return Family("csp", build, noise(4, 3, 8, 8), growable, {"5": "output"})
+    growable = ("0", "2.m1", "2.cv2")
+    frozen = {"2.cv1": "unevenly", "5": "output"}
+    return Family("csp", build, noise(4, 3, 8, 8), growable, frozen)
 
 
 class PartialConv(nn.Module):
@@ -1746,8 +1747,8 @@ def vit() -> Family:
     growable = ("blocks.0.mlp.fc1", "blocks.1.mlp.fc1")
     frozen = {
         "patch_embed.proj": "norm",
-        "blocks.0.attn.qkv": "shape",
-        "blocks.1.attn.qkv": "shape",
+        "blocks.0.attn.qkv": "multiplies",
+        "blocks.1.attn.qkv": "multiplies",
         "head": "output",
     }
     return Family("vit", VisionTransformer, noise(4, 3, 8, 8), growable, frozen)

@@ -120,8 +120,8 @@ def _join(optimizer: Optimizer, item: Ancestry) -> None:
 def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor | None:
     """The existing parameter whose optimiser settings suit a new one.
 
-    If there is any, one that is trained; of as many dimensions (some optimisers take matrices only);
-    or at least a vector for a vector (norms and biases are treated apart); the nearest of these.
+    If there is any, one that is trained; of as many dimensions (some optimisers take matrices
+    only); or at least a vector for a vector (norms and biases are treated apart); the nearest.
 
     Args:
         model: the model before.

@@ -1,0 +1,444 @@
+"""Channel groups: which there are, which may grow, and what exactly belongs to them."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from families import FAMILIES, Family
+from tolerance import built, example_of
+from torch import Tensor, nn
+
+from neuroexapt import ChannelGroup, LivingModel
+from neuroexapt.graph import Role
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+def living_of(family: Family) -> LivingModel:
+    return LivingModel(built(family), example_of(family))
+
+
+def tensors_of(living: LivingModel) -> dict[str, Tensor]:
+    named = [
+        *living.named_parameters(remove_duplicate=False),
+        *living.named_buffers(remove_duplicate=False),
+    ]
+    return dict(named)
+
+
+@each_family
+def test_group_listed_as_growable_is_growable(family):
+    living = living_of(family)
+    assert {name: living.group(name).frozen for name in family.growable} == dict.fromkeys(
+        family.growable
+    )
+
+
+@each_family
+def test_group_listed_as_frozen_is_frozen_with_reason(family):
+    living = living_of(family)
+    for name, word in family.frozen.items():
+        group = next((g for g in living.groups if g.name == name), None)
+        reason = group.frozen if group else "it has no group of its own"
+        assert reason, name
+        assert word.lower() in reason.lower(), (name, reason)
+
+
+@each_family
+def test_group_names_are_unique_and_name_producers(family):
+    living = living_of(family)
+    names = [group.name for group in living.groups]
+    assert len(set(names)) == len(names)
+    known = {name for name, _ in living.named_modules(remove_duplicate=False)}
+    assert set(names) <= known | set(tensors_of(living))
+
+
+@each_family
+def test_member_sizes_are_the_tensors_sizes(family):
+    living = living_of(family)
+    tensors = tensors_of(living)
+    for group in living.groups:
+        for member in group.members:
+            assert len(member.units) == tensors[member.tensor].shape[member.dim]
+            assert -1 <= member.units.min() <= member.units.max() < group.size
+
+
+@each_family
+def test_growable_group_uses_each_unit_equally_often(family):
+    for group in living_of(family).groups:
+        if group.frozen is None:
+            assert group.producers
+            assert group.consumers
+            for member in group.members:
+                counts = np.bincount(member.units[member.units >= 0], minlength=group.size)
+                assert len(set(counts)) == 1, (group.name, member)
+
+
+@each_family
+def test_no_dimension_is_in_two_growable_groups_at_one_position(family):
+    taken: set[tuple[str, int, int]] = set()
+    for group in living_of(family).groups:
+        if group.frozen is None:
+            for member in group.members:
+                places = {
+                    (member.tensor, member.dim, int(i)) for i in np.flatnonzero(member.units >= 0)
+                }
+                assert not places & taken
+                taken |= places
+
+
+# Exact members, derived by hand
+
+P, C, R = Role.PRODUCER, Role.CONSUMER, Role.PASSENGER
+
+
+class Net(nn.Module):
+    """A forward written as a function of the module, and whatever it needs."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.run = forward
+        for name, part in parts.items():
+            if isinstance(part, nn.Module):
+                self.add_module(name, part)
+            else:
+                self.register_parameter(name, part)
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def groups_of(model: nn.Module, example: Tensor) -> dict[str, ChannelGroup]:
+    return {group.name: group for group in LivingModel(model, example).groups}
+
+
+def members_of(group: ChannelGroup) -> dict[tuple[str, int], tuple[Role, list[int]]]:
+    return {(m.tensor, m.dim): (m.role, m.units.tolist()) for m in group.members}
+
+
+def test_members_of_conv_norm_flatten_linear():
+    """A flattened channel takes as many neighbouring columns as there are positions: 2 x 2."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12, 2),
+    )
+    group = groups_of(model, noise(2, 3, 6, 6))["0"]
+    assert group.frozen is None
+    one = [0, 1, 2]
+    assert members_of(group) == {
+        ("0.weight", 0): (P, one),
+        ("0.bias", 0): (R, one),
+        ("1.weight", 0): (R, one),
+        ("1.bias", 0): (R, one),
+        ("1.running_mean", 0): (R, one),
+        ("1.running_var", 0): (R, one),
+        ("5.weight", 1): (C, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]),
+    }
+
+
+def test_members_of_channels_last_flatten():
+    """Positions first: the columns run through the channels once a position."""
+    model = Net(
+        lambda net, x: net.fc(net.conv(x).permute(0, 2, 3, 1).flatten(1)),
+        conv=nn.Conv2d(3, 3, 1, bias=False),
+        fc=nn.Linear(12, 2),
+    )
+    group = groups_of(model, noise(2, 3, 2, 2))["conv"]
+    assert members_of(group) == {
+        ("conv.weight", 0): (P, [0, 1, 2]),
+        ("fc.weight", 1): (C, [0, 1, 2] * 4),
+    }
+
+
+def test_members_of_cat_are_offset():
+    model = Net(
+        lambda net, x: net.fc(torch.cat([net.a(x), x, net.b(x)], 1)),
+        a=nn.Linear(4, 2, bias=False),
+        b=nn.Linear(4, 3, bias=False),
+        fc=nn.Linear(9, 2),
+    )
+    groups = groups_of(model, noise(2, 4))
+    no = [-1] * 4
+    assert members_of(groups["a"])["fc.weight", 1] == (C, [0, 1, *no, -1, -1, -1])
+    assert members_of(groups["b"])["fc.weight", 1] == (C, [-1, -1, *no, 0, 1, 2])
+
+
+def test_members_of_a_map_concatenated_twice():
+    model = Net(
+        lambda net, x: net.fc(torch.cat([net.a(x).relu()] * 2, 1)),
+        a=nn.Linear(4, 3),
+        fc=nn.Linear(6, 2),
+    )
+    assert members_of(groups_of(model, noise(2, 4))["a"])["fc.weight", 1] == (C, [0, 1, 2, 0, 1, 2])
+
+
+def chunk_gate(h: Tensor) -> Tensor:
+    value, gate = h.chunk(2, dim=1)
+    return value * gate.sigmoid()
+
+
+@pytest.mark.parametrize("gate", [lambda h: F.glu(h, 1), chunk_gate], ids=["glu", "chunk"])
+def test_members_of_a_gate_are_pairs(gate):
+    """Channel i of the value and channel i of the gate come and go together."""
+    model = Net(lambda net, x: net.fc(gate(net.a(x))), a=nn.Linear(4, 6), fc=nn.Linear(3, 2))
+    group = groups_of(model, noise(2, 4))["a"]
+    assert group.size == 3
+    assert members_of(group) == {
+        ("a.weight", 0): (P, [0, 1, 2, 0, 1, 2]),
+        ("a.bias", 0): (R, [0, 1, 2, 0, 1, 2]),
+        ("fc.weight", 1): (C, [0, 1, 2]),
+    }
+
+
+def test_members_of_grouped_convolution_are_blocks():
+    """Two groups: two channels in and three out are a unit; the weight's inputs are a group's own."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 2, 1)
+    )
+    group = groups_of(model, noise(2, 3, 5, 5))["0"]
+    assert group.size == 2
+    assert members_of(group) == {
+        ("0.weight", 0): (P, [0, 0, 1, 1]),
+        ("1.weight", 0): (P, [0, 0, 0, 1, 1, 1]),
+        ("1.bias", 0): (R, [0, 0, 0, 1, 1, 1]),
+        ("2.weight", 1): (C, [0, 0, 0, 1, 1, 1]),
+    }
+
+
+def test_members_of_depthwise_convolution_follow_its_input():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.Conv2d(4, 2, 1)
+    )
+    groups = groups_of(model, noise(2, 3, 5, 5))
+    assert list(groups) == ["0", "2"]
+    assert members_of(groups["0"]) == {
+        ("0.weight", 0): (P, [0, 1, 2, 3]),
+        ("0.bias", 0): (R, [0, 1, 2, 3]),
+        ("1.weight", 0): (P, [0, 1, 2, 3]),
+        ("2.weight", 1): (C, [0, 1, 2, 3]),
+    }
+
+
+def test_members_of_grouped_transposed_convolution():
+    """The weight's first dimension is its input; a group's outputs share the second."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 3, groups=2), nn.Conv2d(6, 2, 1)
+    )
+    group = groups_of(model, noise(2, 3, 5, 5))["0"]
+    assert group.size == 2
+    found = members_of(group)
+    assert found["1.weight", 0] == (P, [0, 0, 1, 1])
+    assert ("1.weight", 1) not in found
+    assert found["1.bias", 0] == (R, [0, 0, 0, 1, 1, 1])
+    assert found["2.weight", 1] == (C, [0, 0, 0, 1, 1, 1])
+
+
+def test_members_of_group_norm_are_blocks():
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.GroupNorm(3, 6), nn.Conv2d(6, 2, 1))
+    group = groups_of(model, noise(2, 3, 4, 4))["0"]
+    assert group.size == 3
+    assert members_of(group)["1.weight", 0] == (R, [0, 0, 1, 1, 2, 2])
+
+
+def test_members_of_pixel_shuffle_are_blocks():
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 3, 1))
+    group = groups_of(model, noise(2, 3, 4, 4))["0"]
+    assert group.size == 2
+    assert members_of(group) == {
+        ("0.weight", 0): (P, [0, 0, 0, 0, 1, 1, 1, 1]),
+        ("0.bias", 0): (R, [0, 0, 0, 0, 1, 1, 1, 1]),
+        ("2.weight", 1): (C, [0, 1]),
+    }
+
+
+def test_members_of_channel_shuffle_are_strided():
+    """Channels i and i + 2 of two groups of two become neighbours: a unit for a pairing reader."""
+
+    def forward(net, x):
+        h = net.a(x)
+        h = h.view(h.size(0), 2, -1).transpose(1, 2).reshape(h.size(0), -1)
+        return net.fc(h)
+
+    model = Net(forward, a=nn.Linear(3, 4, bias=False), fc=nn.Linear(4, 2))
+    group = groups_of(model, noise(2, 3))["a"]
+    assert group.size == 2
+    assert members_of(group)["a.weight", 0] == (P, [0, 1, 0, 1])
+    assert members_of(group)["fc.weight", 1] == (C, [0, 0, 1, 1])
+
+
+def test_members_of_a_residual_are_merged():
+    model = Net(
+        lambda net, x: net.head((h := net.stem(x)) + net.outer(net.inner(h).relu())),
+        stem=nn.Linear(4, 3),
+        inner=nn.Linear(3, 5),
+        outer=nn.Linear(5, 3, bias=False),
+        head=nn.Linear(3, 2),
+    )
+    groups = groups_of(model, noise(2, 4))
+    assert list(groups) == ["stem", "inner", "head"]
+    assert members_of(groups["stem"]) == {
+        ("stem.weight", 0): (P, [0, 1, 2]),
+        ("stem.bias", 0): (R, [0, 1, 2]),
+        ("inner.weight", 1): (C, [0, 1, 2]),
+        ("outer.weight", 0): (P, [0, 1, 2]),
+        ("head.weight", 1): (C, [0, 1, 2]),
+    }
+
+
+def test_members_of_tied_weights_are_one_tensor():
+    """Both layers make the group by the same weight; their biases are two."""
+    left, right = nn.Linear(4, 3), nn.Linear(4, 3)
+    right.weight = left.weight
+    model = Net(
+        lambda net, x: net.fc(net.left(x).relu() * net.right(-x)),
+        left=left,
+        right=right,
+        fc=nn.Linear(3, 2),
+    )
+    assert members_of(groups_of(model, noise(2, 4))["left"]) == {
+        ("left.weight", 0): (P, [0, 1, 2]),
+        ("left.bias", 0): (R, [0, 1, 2]),
+        ("right.bias", 0): (R, [0, 1, 2]),
+        ("fc.weight", 1): (C, [0, 1, 2]),
+    }
+
+
+def test_members_of_a_module_called_twice():
+    """Its one weight reads and makes the group, in different dimensions."""
+    model = Net(
+        lambda net, x: net.fc(net.mix(net.mix(net.stem(x)).relu())),
+        stem=nn.Linear(4, 3, bias=False),
+        mix=nn.Linear(3, 3, bias=False),
+        fc=nn.Linear(3, 2),
+    )
+    assert members_of(groups_of(model, noise(2, 4))["stem"]) == {
+        ("stem.weight", 0): (P, [0, 1, 2]),
+        ("mix.weight", 0): (P, [0, 1, 2]),
+        ("mix.weight", 1): (C, [0, 1, 2]),
+        ("fc.weight", 1): (C, [0, 1, 2]),
+    }
+
+
+def test_members_of_learned_scales_and_scalars():
+    """A scale of a channel rides along, one for all doesn't; `PReLU` has either kind."""
+    model = Net(
+        lambda net, x: net.head(
+            net.scalar * net.one(net.each(net.conv(x) * net.scale)) + net.shift
+        ),
+        conv=nn.Conv2d(3, 4, 1, bias=False),
+        each=nn.PReLU(4),
+        one=nn.PReLU(),
+        head=nn.Conv2d(4, 2, 1),
+        scale=nn.Parameter(torch.ones(1, 4, 1, 1)),
+        shift=nn.Parameter(torch.ones(4, 1, 1)),
+        scalar=nn.Parameter(torch.tensor(2.0)),
+    )
+    found = members_of(groups_of(model, noise(2, 3, 4, 4))["conv"])
+    assert set(found) == {
+        ("conv.weight", 0),
+        ("each.weight", 0),
+        ("head.weight", 1),
+        ("scale", 1),
+        ("shift", 0),
+    }
+
+
+# What must be frozen, and why
+
+
+@pytest.mark.parametrize(
+    ("forward", "word"),
+    [
+        (lambda net, h: net.fc(h * h.shape[1] ** -0.5), "number of channels"),
+        (lambda net, h: net.fc(h / h.size(-1)), "number of channels"),
+        (lambda net, h: net.fc(h / torch.tensor(h.shape[1])), "number of channels"),
+        (lambda net, h: net.fc(h.view(-1, 6)), "view"),
+        (lambda net, h: net.fc(torch.cat([h[:, 3:], h[:, :3]], 1)), "line up"),
+        (lambda net, h: net.fc(torch.cat([h, h.flip(1)], 1)[:, 6:]), "unevenly"),
+        (lambda net, h: net.fc(h.softmax(1)), "softmax"),
+        (lambda net, h: net.fc(h - h.mean(1, keepdim=True)), "mean"),
+        (lambda net, h: net.fc(h / (1 + h.norm())), "norm"),
+        (lambda net, h: net.fc(F.normalize(h, dim=1)), "normalize"),
+        (lambda net, h: net.fc(h.cumsum(1)), "cumsum"),
+        (lambda net, h: net.fc(h.sort(1)[0]), "sort"),
+        (lambda net, h: net.fc(F.layer_norm(h, (6,))), "norm"),
+        (lambda net, h: net.fc(F.dropout(h, 0.0) + torch.randn_like(h)), "randn_like"),
+        (lambda net, h: net.fc(F.dropout(h, 0.1, True)), "mask"),
+        (lambda net, h: net.fc(h * net.fc.weight.norm()), "norm"),
+        (lambda net, h: (net.fc(h), h), "output"),
+        (lambda net, h: (h.unsqueeze(2) @ net.fc(h).unsqueeze(1)).sum(1), "multiplies"),
+        (lambda net, h: net.fc(h) if h is None else net.fc(torch.roll(h, 1, 0)) + h[:, :2], "unev"),
+    ],
+)
+def test_group_is_frozen_with_reason(forward, word):
+    model = Net(
+        lambda net, x: forward(net, net.a(x).tanh()), a=nn.Linear(4, 6), fc=nn.Linear(6, 2)
+    )
+    group = groups_of(model.eval(), noise(8, 4))["a"]
+    assert group.frozen is not None
+    assert word in group.frozen
+
+
+def test_layer_that_reads_the_model_input_by_a_tied_weight_is_frozen():
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Linear(6, 2))
+    assert "model input" in groups_of(model, noise(4, 6))["0"].frozen
+
+
+def test_slices_of_one_weight_in_another_order_are_frozen():
+    """Newborn rows come last in the weight, so in its last slice, wherever that goes."""
+    model = Net(
+        lambda net, x: net.fc(torch.cat([F.linear(x, net.w[3:]), F.linear(x, net.w[:3])], 1)),
+        w=nn.Parameter(torch.randn(6, 4)),
+        fc=nn.Linear(6, 2),
+    )
+    assert "line up" in groups_of(model, noise(4, 4))["w"].frozen
+
+
+@pytest.mark.parametrize("wrap", ["parametrization", "hook"])
+def test_computed_weight_is_frozen(wrap):
+    """Weight normalisation in both spellings: the weight isn't a parameter."""
+    if wrap == "hook":
+        with pytest.warns(FutureWarning, match="deprecated"):
+            layer = torch.nn.utils.weight_norm(nn.Linear(6, 5))
+    else:
+        layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 5))
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), layer, nn.ReLU(), nn.Linear(5, 3))
+    model = nn.Sequential(model, nn.ReLU(), nn.Linear(3, 2))
+    groups = groups_of(model, noise(4, 4))
+    assert "no rule" in groups["0.0"].frozen
+    assert "no rule" in groups["0.2"].frozen
+    assert groups["0.4"].frozen is None
+
+
+def test_names_of_bare_parameters_are_their_own():
+    """Two weights in one container would else have one name."""
+    weights = nn.ParameterList([torch.randn(4, 6), torch.randn(6, 3), torch.randn(3, 2)])
+    model = Net(lambda net, x: (x @ net.ws[0]).relu() @ net.ws[1] @ net.ws[2], ws=weights)
+    groups = groups_of(model, noise(4, 4))
+    assert {name: group.frozen for name, group in groups.items()} == {
+        "ws.0": None,
+        "ws.1": None,
+        "ws.2": "an output of the model",
+    }
+
+
+def test_names_of_a_weight_that_makes_both_ways_are_unique():
+    model = Net(lambda net, x: F.linear(net.enc(x), net.enc.weight.t()), enc=nn.Linear(4, 6))
+    assert list(groups_of(model, noise(4, 4))) == ["enc", "enc.weight[1]"]
+
+
+def test_site_is_the_last_node_that_carries_each_unit_once():
+    """Before the reader and behind the activation: there the entropy of the units is measured."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+    site = groups_of(model, noise(8, 4))["0"].site
+    assert (site.node, site.dim, site.units.tolist()) == ("_2", 1, list(range(6)))
