@@ -54,7 +54,7 @@ def main() -> None:
         "resnet50_split_checked_s": edit_seconds(check=True, kind="split"),
     }
     path = keep("speed", measured)
-    print(path.read_text())  # noqa: T201 - a benchmark's output
+    print(path.read_text())
 
 
 if __name__ == "__main__":

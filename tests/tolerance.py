@@ -46,7 +46,7 @@ def relative_error(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> floa
     """The largest difference relative to the largest expected magnitude, the worst output's."""
     assert [t.shape for t in actual] == [t.shape for t in expected]
     return max(
-        float((one - other).abs().max() / other.abs().max().clamp_min(1e-30))
+        float((one - other).detach().abs().max() / other.detach().abs().max().clamp_min(1e-30))
         for one, other in zip(actual, expected, strict=True)
     )
 

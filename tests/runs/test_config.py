@@ -7,7 +7,7 @@ import torch
 from neuroexapt.errors import RunError
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.runs import GrowConfig, configure, read_settings
-from neuroexapt.runs.config import read_config
+from neuroexapt.runs.config import DEFAULT_GROWTH, read_config
 from neuroexapt.training import default_recipe
 
 
@@ -16,8 +16,15 @@ def test_configure_digits_defaults():
     assert config.epochs is not None
     assert config.max_flops is None
     assert config.recipe == default_recipe("digits")
-    assert config.growth == GrowthConfig()
+    assert config.growth == DEFAULT_GROWTH["digits"]
     assert config.threads == 1
+
+
+def test_configure_growth_overrides_one_by_one():
+    growth = configure({"data": "digits", "growth": {"every": 7}}).growth
+    assert growth == DEFAULT_GROWTH["digits"].model_copy(update={"every": 7})
+    other = configure({"data": "cifar10", "growth": {"every": 7}}).growth
+    assert other == GrowthConfig(every=7)
 
 
 def test_configure_flops_alone_end_a_run():

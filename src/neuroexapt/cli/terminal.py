@@ -1,5 +1,6 @@
 """A run on a terminal: a table that fills as it trains, above a progress bar."""
 
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -108,12 +109,12 @@ class Terminal:
         self._print(row)
 
     def grew(self, growth: Growth) -> None:
-        """Print what grew, and why."""
+        """Print what grew, and the first of its evidence, which is what was sensed."""
         row = Text.assemble(
             (f"{'+':>{COLUMNS[0][1]}}  ", GROWN),
             (str(growth.edit), GROWN),
             (f"  {growth.params_before:,} {self._arrow} {growth.params_after:,} params", "green"),
-            (f"  {reasons(growth.evidence)}", "dim"),
+            (f"  {reasons(dict(islice(growth.evidence.items(), 1)))}", "dim"),
         )
         self._print(row)
 
@@ -137,14 +138,8 @@ class Terminal:
 def summary_panel(summary: Summary, folder: Path, arrow: str) -> Panel:
     """What a run came to, in a frame."""
     factor = summary.params_final / max(summary.params_seed, 1)
-    edits = ", ".join(
-        counted(*kind)
-        for kind in (
-            (summary.edits, "edit"),
-            (summary.splits, "split"),
-            (summary.connections, "connection"),
-        )
-    )
+    kinds = f"{counted(summary.splits, 'split')}, {counted(summary.connections, 'connection')}"
+    edits = f"{counted(summary.edits, 'edit')}: {kinds}"
     rows = {
         "accuracy": f"[bold green]{percent(summary.test_accuracy)}[/] test, "
         f"{percent(summary.val_accuracy)} validation",

@@ -250,7 +250,8 @@ def _trial(shared: _Shared, members: list[Member], unit: int) -> str | None:
         touched |= shared.readers.get(id(tensor), set())
     values = _Grown(shared, grown_axes)
     anonymous = {key: shared.units[labels] for key, labels in shared.recorder._anonymous.items()}
-    return contradiction(shared.graph_module, shared.environment, Trial(values, anonymous), touched)
+    trial = Trial(values, anonymous, newborn)
+    return contradiction(shared.graph_module, shared.environment, trial, touched)
 
 
 class _Grown(dict[str, Value]):

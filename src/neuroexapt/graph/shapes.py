@@ -1,12 +1,15 @@
 """Record, at every node, what it gave for the example input: without computing anything."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from neuroexapt.errors import TraceError
 from neuroexapt.graph.assemble import preserve_state, restore_state
@@ -20,6 +23,17 @@ KEEP_SHAPE = (elementwise.elementwise, elementwise.dropout, norms.batch_norm, no
 """Rules of layers whose output has their input's shape: they need not be run to know it."""
 
 
+ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+NOT_FAKEABLE = (
+    fake_tensor.DataDependentOutputException,
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.UnsupportedFakeTensorException,
+    fake_tensor.UnsupportedOperatorException,
+)
+"""What fake tensors refuse: outcomes that depend on values, operators without a shape rule."""
+
+
 class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_module":
@@ -29,6 +43,13 @@ class _Recorder(fx.Interpreter):
             result = super().run_node(n)
         n.meta["example"] = copy.copy(result) if isinstance(result, list) else result
         return result
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run a module; one that fake tensors can't run, on zeros."""
+        try:
+            return super().call_module(target, args, kwargs)
+        except NOT_FAKEABLE:
+            return _on_zeros(self.fetch_attr(target), Inputs(args, kwargs))
 
     def _same_shape(self, node: fx.Node) -> torch.Tensor | None:
         """The output of a layer that keeps shape and type, without running it."""
@@ -48,6 +69,22 @@ class _Recorder(fx.Interpreter):
         for graph_module in graphs:
             _Recorder(graph_module).run(*ordered(graph_module, Inputs(args, kwargs)))
         node.meta["subgraphs"] = graphs
+
+
+def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
+    """What a module gives for zeros of the inputs' shapes, as fake tensors."""
+    mode = next(tensor.fake_mode for tensor in fake.tensors if isinstance(tensor, FakeTensor))
+    with unset_fake_temporarily():
+        zeros = fake.map(lambda t: torch.zeros(t.shape, dtype=t.dtype, device=t.device))
+        output = module(*zeros.args, **zeros.kwargs)
+    return tree_map_only(torch.Tensor, mode.from_tensor, output)
+
+
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    """Count an operator that torch's own table lacks."""
+    return int(sdpa_flop_count(query, key, value))
 
 
 def looked_into(module: nn.Module) -> bool:
@@ -74,7 +111,7 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     state = preserve_state(graph_module)
     graph_module.eval()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
     try:
         with torch.no_grad(), mode, counter:
             fake = inputs.map(mode.from_tensor)

@@ -23,10 +23,12 @@ class Trial:
     Attributes:
         values: path -> the tensor with its present labels; grown ones replace the others.
         anonymous_labels: key -> labels of channels that no parameter makes.
+        newborn: the first label that didn't exist before.
     """
 
     values: Mapping[str, Value]
     anonymous_labels: Mapping[str, Labels]
+    newborn: int
     masks: list[str] = field(default_factory=list)
 
     def parameter(self, path: str) -> Value:
@@ -39,7 +41,9 @@ class Trial:
             raise Mismatch(f"{where} wouldn't line up with one channel more")
 
     def freeze(self, labels: Labels, reason: str) -> None:
-        """A trial grows only what isn't frozen: a freeze that appears now is a contradiction."""
+        """A trial grows only what isn't frozen: a newborn unit that freezes is a contradiction."""
+        if (labels >= self.newborn).any():
+            raise Mismatch(reason)
 
     def mark(self, labels: Labels, role: Role, name: str) -> None:
         """Roles don't change."""

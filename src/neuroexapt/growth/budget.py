@@ -47,7 +47,8 @@ class Budget(BaseModel):
 
 def unit_params(living: LivingModel, group: ChannelGroup) -> int:
     """Parameters that one more unit of a group adds, roughly (the new unit's pairing with itself in
-    a layer that both makes and reads the group is not counted)."""
+    a layer that both makes and reads the group is not counted).
+    """
     total = 0
     parameters = dict(living.named_parameters(remove_duplicate=False))
     for member in group.members:

@@ -32,10 +32,10 @@ class InformationEntropyNeuronDivision:
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
         >>> living = LivingModel(net, torch.zeros(2, 4))
         >>> loader = [(torch.randn(64, 4), torch.randint(2, (64,)))]
-        >>> division = InformationEntropyNeuronDivision(threshold=0.5, split_probability=1)
+        >>> division = InformationEntropyNeuronDivision(split_probability=1)
         >>> decisions = division.decide_neuron_splits(living, loader)
         >>> [str(change.edit) for change in division.execute_splits(living, decisions)]
         ['split 3 units of 0']
@@ -62,9 +62,9 @@ class InformationEntropyNeuronDivision:
         """Normalised entropy of each unit of a layer.
 
         Args:
-            layer: what gave the activations; linear layers have their units last, all others second.
-            activations: shape (N, units), (N, units, H, W) or the like; (N, ..., units) of a linear
-                layer.
+            layer: what gave the activations. Linear layers have their units last, others second.
+            activations: shape (N, units), (N, units, H, W) or the like; (N, ..., units) of a
+                linear layer.
 
         Returns:
             Shape (units,), 0 to 1.
@@ -94,7 +94,8 @@ class InformationEntropyNeuronDivision:
             train_loader: yields (inputs, targets); the first few batches are looked at.
 
         Returns:
-            Group name -> its units to divide, highest entropy first. Groups without any are missing.
+            Group name -> its units to divide, highest entropy first. Groups without any are left
+            out.
 
         Raises:
             ValueError: if the model is no `LivingModel`.

@@ -16,6 +16,12 @@ from neuroexapt.training import DATASETS, Recipe, default_recipe
 
 DEFAULT_EPOCHS = {"digits": 60}
 OTHER_EPOCHS = 30
+DEFAULT_GROWTH = {
+    "digits": GrowthConfig(
+        every=3, entropy_threshold=0.3, split_probability=0.5, max_splits_per_layer=4
+    )
+}
+"""Growth that suits a data set known by name; any other grows by `GrowthConfig`'s own defaults."""
 SMALL_DATASETS = ("digits",)
 """Data sets so small that a second thread costs more than it brings."""
 
@@ -147,6 +153,10 @@ def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
     recipe = given.get("recipe", {})
     if isinstance(recipe, Mapping):
         given["recipe"] = default_recipe(data).model_dump() | dict(recipe)
+    growth = given.get("growth", {})
+    if isinstance(growth, Mapping):
+        default = DEFAULT_GROWTH.get(data, GrowthConfig())
+        given["growth"] = default.model_dump() | dict(growth)
     if data not in DATASETS:
         given["data"] = str(Path(given.get("data_dir") or ".", data).absolute())
         given["data_dir"] = None

@@ -21,8 +21,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written ({error.strerror or error}); make room or give another "
-            "place. What was saved before is intact"
+            f"{path} cannot be written ({error.strerror or error}); make room and resume the run, "
+            "or give another place. What was saved before is intact"
         ) from error
 
 

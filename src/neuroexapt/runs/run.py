@@ -1,22 +1,17 @@
 """A run from its start, or from where it stopped, to its end."""
 
-import json
-import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from neuroexapt.errors import RunError, TrainingError
-from neuroexapt.growth import Growth
 from neuroexapt.runs.config import GrowConfig, read_config
 from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog, read_events
+from neuroexapt.runs.finish import train_to_end
 from neuroexapt.runs.folder import (
     RunFolder,
     find_run,
@@ -26,18 +21,9 @@ from neuroexapt.runs.folder import (
     new_folder,
     save_checkpoint,
 )
-from neuroexapt.runs.reporter import Beginning, Reporter, Silent
-from neuroexapt.runs.session import (
-    Session,
-    Watched,
-    build,
-    num_threads,
-    take_down,
-)
-from neuroexapt.runs.summary import Summary, machine, versions
-from neuroexapt.training import EpochRecord, evaluate, evaluation_batches
-
-logger = logging.getLogger(__name__)
+from neuroexapt.runs.reporter import Reporter, Silent
+from neuroexapt.runs.session import Session, build, num_threads, take_down
+from neuroexapt.runs.summary import Summary, where
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +50,10 @@ class Run:
             RunError: if the disk refuses. In any case the last checkpoint can be resumed from.
         """
         try:
-            with num_threads(self.session.config.threads), _memory_explained():
-                return _finish(self, reporter or Silent())
+            with num_threads(self.session.config.threads):
+                return train_to_end(
+                    self.folder, self.session, self.log, self.command, reporter or Silent()
+                )
         except (TrainingError, KeyboardInterrupt) as error:
             self.log.append("stop", {"reason": str(error) or "interrupted"})
             raise
@@ -191,7 +179,7 @@ def _begin(folder: RunFolder, session: Session, log: EventLog, command: str | No
     """Write down a run's start, and the checkpoint that it can always be resumed from."""
     cost = session.seed_cost
     log.append(
-        "start", {"command": command, "params": cost.params, "macs": cost.macs} | _where(session)
+        "start", {"command": command, "params": cost.params, "macs": cost.macs} | where(session)
     )
     save_checkpoint(folder, take_down(session, log.position), best=0)
     return Run(folder, session, log, command)
@@ -206,7 +194,7 @@ def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: Event
     forget_after(folder, checkpoint.progress.epochs)
     folder.summary.unlink(missing_ok=True)
     command = read_events(folder.events)[0].get("command")
-    log.append("resume", {"epochs": checkpoint.progress.epochs} | _where(session))
+    log.append("resume", {"epochs": checkpoint.progress.epochs} | where(session))
     return Run(folder, session, log, command)
 
 
@@ -221,117 +209,3 @@ def _begin_again(folder: RunFolder, config: GrowConfig, log: EventLog) -> Run:
     command = events[0].get("command") if events else None
     log.cut(0)
     return _begin(folder, build(config), log, command)
-
-
-def _finish(run: Run, reporter: Reporter) -> Summary:
-    session, loop = run.session, run.session.loop
-    reporter.begun(Beginning(session.config, run.folder.path, loop.living.cost(), loop.epoch))
-    watched = Watched(session.train, lambda: reporter.stepped(loop.progress()))
-    while not loop.finished:
-        before = _growths(session)
-        growing = loop.grower is not None and loop.grower.stopped is None
-        record, _ = loop.run_epoch(watched, session.validation)
-        _note_epoch(run, reporter, record)
-        _note_growth(run, reporter, before)
-        if growing and loop.grower is not None and loop.grower.stopped is not None:
-            run.log.append("growth-end", {"reason": loop.grower.stopped})
-            reporter.growth_ended(loop.grower.stopped)
-        save_checkpoint(run.folder, take_down(session, run.log.position), _best(session))
-    summary = _summarise(run)
-    run.log.append("end", {"stopped": summary.stopped, "test_accuracy": summary.test_accuracy})
-    replace_file(run.folder.summary, to_json(summary.model_dump(mode="json")))
-    reporter.ended(summary, run.folder.path)
-    return summary
-
-
-def _growths(session: Session) -> list[Growth]:
-    return list(session.loop.grower.growths) if session.loop.grower is not None else []
-
-
-def _best(session: Session) -> int:
-    best = session.loop.history.best
-    return best.epoch + 1 if best is not None else 0
-
-
-def _note_epoch(run: Run, reporter: Reporter, record: EpochRecord) -> None:
-    run.log.append("epoch", _json(record))
-    reporter.trained(record)
-
-
-def _note_growth(run: Run, reporter: Reporter, before: list[Growth]) -> None:
-    """Write down new growths, and what followed earlier ones once that is known."""
-    growths = _growths(run.session)
-    for number, growth in enumerate(growths):
-        if number >= len(before):
-            run.log.append("edit", {"number": number} | _json(growth))
-            reporter.grew(growth)
-        elif growth.followed is not None and before[number].followed is None:
-            values = {"number": number, "predicted": growth.predicted, "followed": growth.followed}
-            run.log.append("outcome", values)
-
-
-def _json(record: BaseModel) -> dict[str, Any]:
-    """A record as JSON values, in which numbers that JSON lacks are strings."""
-    values: dict[str, Any] = json.loads(record.model_dump_json())
-    return values
-
-
-def _where(session: Session) -> dict[str, Any]:
-    device = torch.device(session.config.device)
-    return {"versions": versions(), "machine": machine(device, session.config.threads)}
-
-
-def _summarise(run: Run) -> Summary:
-    """Read the test part and put everything together."""
-    session, loop, config = run.session, run.session.loop, run.session.config
-    test = evaluate(
-        loop.living,
-        evaluation_batches(session.data, session.data.test, device=config.device),
-        loop.criterion,
-        amp=config.recipe.amp,
-    )
-    cost, best = loop.living.cost(), loop.history.best
-    assert best is not None, "a run trains at least one epoch"
-    kinds = Counter(edit.kind for edit in loop.living.edits)
-    spent_epochs = config.epochs is not None and loop.epoch >= config.epochs
-    stopped = (
-        f"all {config.epochs} epochs are trained"
-        if spent_epochs
-        else f"the budget of {config.max_flops:.3g} training FLOPs is spent"
-    )
-    return Summary(
-        data=session.data.name,
-        model=config.model,
-        seed=config.seed,
-        test_accuracy=test.accuracy,
-        test_loss=test.loss,
-        val_accuracy=loop.history[-1].val_accuracy,
-        best_val_accuracy=best.val_accuracy,
-        best_checkpoint=str(run.folder.checkpoint(best.epoch + 1).relative_to(run.folder.path)),
-        params_seed=session.seed_cost.params,
-        params_final=cost.params,
-        macs_seed=session.seed_cost.macs,
-        macs_final=cost.macs,
-        train_flops=loop.flops,
-        growth_flops_share=(loop.grower.flops / loop.flops) if loop.grower is not None else 0.0,
-        edits=len(loop.living.edits),
-        splits=kinds["split"],
-        connections=kinds["connect"],
-        epochs=loop.epoch,
-        seconds=session.seconds,
-        stopped=stopped,
-        growth_stopped=loop.grower.stopped if loop.grower is not None else None,
-        command=run.command,
-        **_where(session),
-    )
-
-
-@contextmanager
-def _memory_explained() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the device is out of memory ({str(error).splitlines()[0]}); "
-            "give a smaller batch_size in the recipe, or limit growth with max_params"
-        ) from error

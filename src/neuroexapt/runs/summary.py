@@ -1,10 +1,15 @@
 """What a run came to."""
 
 import platform
+from collections import Counter
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
+
+from neuroexapt.runs.session import Session
+from neuroexapt.training import evaluate, evaluation_batches
 
 NAMES = ("neuroexapt", "torch", "numpy")
 
@@ -67,17 +72,67 @@ class Summary(BaseModel):
     machine: dict[str, str | int]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and the libraries that decide on a run's outcome."""
-    return {"python": platform.python_version()} | {name: version(name) for name in NAMES}
+def summarise(session: Session, best_checkpoint: str, command: str | None) -> Summary:
+    """Sum up a run that is over: reads the test part, which nothing did before.
+
+    Args:
+        session: what was trained, for at least one epoch.
+        best_checkpoint: where the weights of the best epoch are.
+        command: what started the run.
+    """
+    loop, config = session.loop, session.config
+    test = evaluate(
+        loop.living,
+        evaluation_batches(session.data, session.data.test, device=config.device),
+        loop.criterion,
+        amp=config.recipe.amp,
+    )
+    cost, grower = loop.living.cost(), loop.grower
+    kinds = Counter(edit.kind for edit in loop.living.edits)
+    return Summary(
+        data=session.data.name,
+        model=config.model,
+        seed=config.seed,
+        test_accuracy=test.accuracy,
+        test_loss=test.loss,
+        val_accuracy=loop.history[-1].val_accuracy,
+        best_val_accuracy=max(record.val_accuracy for record in loop.history),
+        best_checkpoint=best_checkpoint,
+        params_seed=session.seed_cost.params,
+        params_final=cost.params,
+        macs_seed=session.seed_cost.macs,
+        macs_final=cost.macs,
+        train_flops=loop.flops,
+        growth_flops_share=grower.flops / loop.flops if grower is not None else 0.0,
+        edits=len(loop.living.edits),
+        splits=kinds["split"],
+        connections=kinds["connect"],
+        epochs=loop.epoch,
+        seconds=session.seconds,
+        stopped=_why_stopped(session),
+        growth_stopped=grower.stopped if grower is not None else None,
+        command=command,
+        **where(session),
+    )
 
 
-def machine(device: torch.device, threads: int) -> dict[str, str | int]:
-    """What this machine is, where a run trains on it, and with how many threads of the CPU."""
+def where(session: Session) -> dict[str, Any]:
+    """What a run's outcome depends on besides its settings: `versions` and `machine`."""
+    device = torch.device(session.config.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": str(device),
-        "processor": name,
-        "threads": threads,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in NAMES},
+        "machine": {
+            "system": platform.system(),
+            "processor": name,
+            "device": str(device),
+            "threads": session.config.threads,
+        },
     }
+
+
+def _why_stopped(session: Session) -> str:
+    config = session.config
+    if config.epochs is not None and session.loop.epoch >= config.epochs:
+        return f"all {config.epochs} epochs are trained"
+    return f"the budget of {config.max_flops:.3g} training FLOPs is spent"

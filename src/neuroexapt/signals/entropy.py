@@ -54,7 +54,7 @@ class HistogramEntropy:
         self._counts = torch.zeros(num_units, self._fine, dtype=torch.int32, device=device)
         self._low, self._high = _nothing(num_units, device), -_nothing(num_units, device)
         self._start, self._end = self._low, self._high
-        self._precision = torch.finfo(torch.float32).eps
+        self._precision = 0.0
 
     def update(self, activations: Tensor) -> None:
         """Count more values.
@@ -89,17 +89,27 @@ class HistogramEntropy:
         Raises:
             ValueError: before the first `update`.
         """
-        dead = self.dead()
+        shares = self.counts().to(self._start.dtype) / self.num_samples
+        found = -torch.special.xlogy(shares, shares).sum(1) / math.log(self.bins)
+        return torch.where(self.dead(), 0, found.clamp(0, 1))
+
+    def counts(self) -> Tensor:
+        """How many values lie in each bin between a unit's smallest and largest.
+
+        Returns:
+            Shape (units, bins), int64; a constant's are all in one bin.
+
+        Raises:
+            ValueError: before the first `update`.
+        """
+        self._check_updated()
         centres = (torch.arange(self._fine, device=self._start.device) + 0.5) / self._fine
         width = (self._end - self._start).unsqueeze(1)
-        span = torch.where(dead, 1, self._high - self._low).unsqueeze(1)
+        span = torch.where(self.dead(), 1, self._high - self._low).unsqueeze(1)
         shift = (self._start - self._low).unsqueeze(1)
         places = (((shift + width * centres) / span) * self.bins).long().clamp(0, self.bins - 1)
         counts = self._counts.new_zeros(self.num_units, self.bins, dtype=torch.int64)
-        counts.scatter_add_(1, places, self._counts.long())
-        shares = counts.to(self._start.dtype) / self.num_samples
-        found = -torch.special.xlogy(shares, shares).sum(1) / math.log(self.bins)
-        return torch.where(dead, 0, found.clamp(0, 1))
+        return counts.scatter_add_(1, places, self._counts.long())
 
     def dead(self) -> Tensor:
         """Which units gave one and the same value every time, up to rounding.
@@ -110,10 +120,13 @@ class HistogramEntropy:
         Raises:
             ValueError: before the first `update`.
         """
-        if not self.num_samples:
-            raise ValueError("nothing was counted yet; call update first")
+        self._check_updated()
         magnitude = torch.maximum(self._low.abs(), self._high.abs())
         return self._high - self._low <= ROUNDING * self._precision * magnitude
+
+    def _check_updated(self) -> None:
+        if not self.num_samples:
+            raise ValueError("nothing was counted yet; call update first")
 
     def _extend(self, low: Tensor, high: Tensor) -> None:
         """Make the ranges hold values from `low` to `high`."""

@@ -1,6 +1,6 @@
 """Weight layers of a living model, where each ends, and which ones read each other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,7 @@ def adjacent(living: LivingModel) -> frozenset[tuple[str, str]]:
     were grown may be.
     """
     view = _View(living)
-    names = {layer.node: layer.name for layer in _named(view)}
-    found = set()
-    for target, reads, _ in _reading(view):
-        for source in reads:
-            if source.name in names and target.name in names:
-                found.add((names[source.name], names[target.name]))
-    return frozenset(found)
+    return _adjacent(view, list(_reading(view)))
 
 
 def distant_pairs(living: LivingModel) -> tuple[tuple[Layer, Layer], ...]:
@@ -83,14 +77,19 @@ def distant_pairs(living: LivingModel) -> tuple[tuple[Layer, Layer], ...]:
     """
     view = _View(living)
     known = {layer.node: layer for layer in _named(view)}
-    position = {name: index for index, name in enumerate(known)}
+    position = {node: index for index, node in enumerate(known)}
+    reading = list(_reading(view))
+    near = _adjacent(view, reading)
     pairs = [
         (known[source.name], known[target.name])
-        for target, reads, upstream in _reading(view)
+        for target, _, upstream in reading
         for source in upstream
-        if source not in reads and source.name in known and target.name in known
+        if source.name in known and target.name in known
     ]
-    return tuple(sorted(pairs, key=lambda pair: (position[pair[0].node], position[pair[1].node])))
+    distant = [
+        (source, target) for source, target in pairs if (source.name, target.name) not in near
+    ]
+    return tuple(sorted(distant, key=lambda pair: (position[pair[0].node], position[pair[1].node])))
 
 
 class _View:
@@ -109,10 +108,14 @@ class _View:
         self.projections = {f"edit{i}.project" for i in grown}
         self.sums = {f"edit{i}_sum" for i in grown}
 
+    def label(self, node: fx.Node) -> str:
+        """A name that all calls of a module share."""
+        return str(node.target) if node.op == "call_module" else node.name
+
     def name(self, node: fx.Node) -> str | None:
-        """The name by which edits find a node; None for one hidden by a later call."""
-        if node.op == "call_module" and self.last_call[str(node.target)] is node:
-            return str(node.target)
+        """The name by which edits find this very node; None if a module's last call hides it."""
+        if self.last_call.get(self.label(node)) is node:
+            return self.label(node)
         return None if node.name in self.last_call else node.name
 
     def rule(self, node: fx.Node) -> Callable[..., Any] | None:
@@ -152,10 +155,19 @@ class _View:
 
 def _named(view: _View) -> Iterator[Layer]:
     for node in view.weight_layers():
-        name = view.name(node)
-        if name is not None:
-            last = [n for n in _chain(view, node) if view.name(n) is not None][-1]
-            yield Layer(name, node.name, view.name(last) or name, last.name)
+        label = view.label(node)
+        if view.name(node) == label:
+            last = [(n, name) for n in _chain(view, node) if (name := view.name(n)) is not None][-1]
+            yield Layer(label, node.name, last[1], last[0].name)
+
+
+def _adjacent(
+    view: _View, reading: Iterable[tuple[fx.Node, list[fx.Node], list[fx.Node]]]
+) -> frozenset[tuple[str, str]]:
+    """Names, so that all calls of one module are one layer."""
+    return frozenset(
+        (view.label(source), view.label(target)) for target, reads, _ in reading for source in reads
+    )
 
 
 def _chain(view: _View, node: fx.Node) -> list[fx.Node]:

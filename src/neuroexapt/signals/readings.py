@@ -99,13 +99,13 @@ def sense(
     start = time.perf_counter()
     first = next(chain(living.parameters(), living.buffers()), torch.zeros(()))
     limit = -(-max_samples_per_unit // num_batches)
-    groups = [
-        GroupEntropy(group, bins, limit, first.device)
-        for group in living.groups
-        if group.site is not None
-    ]
-    sensing = _Sensing(living, groups, criterion if gradients else None)
     with untouched(living.graph_module, first.device), torch.set_grad_enabled(gradients):
+        groups = [
+            GroupEntropy(group, bins, limit, first.device)
+            for group in living.groups
+            if group.site is not None
+        ]
+        sensing = _Sensing(living, groups, criterion if gradients else None)
         living.graph_module.eval()
         for inputs, targets in islice(_checked(batches), num_batches):
             sensing.look(inputs.to(first.device), _on(targets, first.device))

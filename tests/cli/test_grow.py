@@ -1,0 +1,180 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neuroexapt.cli import main
+from neuroexapt.runs import read_events, read_summary
+
+QUICK = """
+data = "digits"
+epochs = 4
+device = "cpu"
+
+[growth]
+every = 2
+until = 1.0
+split_probability = 1.0
+entropy_threshold = 0.0
+"""
+
+
+@pytest.fixture
+def quick(elsewhere: Path) -> str:
+    """A file of settings that grow a network in a second."""
+    (elsewhere / "quick.toml").write_text(QUICK)
+    return "quick.toml"
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed: one line on stderr."""
+    found = capsys.readouterr()
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") == 1
+    return found.err
+
+
+def test_grow_prints_a_line_an_epoch_and_an_edit(quick: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["grow", "--config", quick, "--out", "run"]) == 0
+    found = capsys.readouterr()
+    assert found.err == ""
+    lines = found.out.splitlines()
+    summary = read_summary(Path("run/summary.json"))
+    assert lines[0].startswith("training tiny-conv on digits, seed 0: 1,030 params")
+    assert sum(line.startswith("epoch ") for line in lines) == 4
+    assert sum(line.startswith("grew: ") for line in lines) == summary.edits > 0
+    assert lines[-1].startswith("done: test ")
+    assert "\x1b" not in found.out
+    assert summary.command == "neuroexapt grow --config quick.toml --out run"
+
+
+def test_grow_options_override_the_file(quick: str):
+    options = ["--epochs", "1", "--seed", "5", "--max-params", "2e3", "--max-flops", "2e13"]
+    assert main(["grow", "--config", quick, "--out", "run", "--amp", *options]) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert (config["epochs"], config["seed"], config["max_params"]) == (1, 5, 2000)
+    assert config["max_flops"] == 2e13
+    assert config["recipe"]["amp"] is True
+    assert config["growth"]["every"] == 2
+
+
+def test_grow_no_growth(quick: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["grow", "--config", quick, "--no-growth", "--out", "run"]) == 0
+    assert "grew:" not in capsys.readouterr().out
+    assert read_summary(Path("run/summary.json")).edits == 0
+
+
+def test_grow_without_out_makes_a_folder_in_runs(quick: str):
+    assert main(["grow", "--config", quick, "--epochs", "1", "--seed", "3"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("digits-seed3-")
+
+
+def test_grow_model_from_the_current_folder(quick: str):
+    Path("a_users_models.py").write_text(
+        "from torch import nn\n"
+        "def small(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.ReLU(),"
+        " nn.Linear(3, num_classes))\n"
+    )
+    args = ["--config", quick, "--model", "a_users_models:small", "--out", "run"]
+    assert main(["grow", *args]) == 0
+    assert read_summary(Path("run/summary.json")).params_seed == 65 * 3 + 4 * 10
+
+
+def test_grow_resume_finished_run(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["grow", "--resume", str(finished)]) == 0
+    assert f"is over: all 2 epochs are trained; see {finished}" in capsys.readouterr().out
+
+
+def test_grow_resume_from_checkpoint(
+    finished: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(finished, "run")
+    assert main(["grow", "--resume", "run/checkpoints/epoch-0001"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("resuming tiny-conv on digits")
+    assert "epoch 2/2" in out
+    assert "epoch 1/2" not in out
+    kinds = [event["event"] for event in read_events(Path("run/events.jsonl"))]
+    assert kinds == ["start", "epoch", "resume", "epoch", "end"]
+    summary, other = read_summary(Path("run/summary.json")), read_summary(finished / "summary.json")
+    assert summary.model_copy(update={"seconds": 0}) == other.model_copy(update={"seconds": 0})
+
+
+def test_grow_resume_takes_no_other_settings(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["grow", "digits", "--resume", str(finished), "--epochs", "3", "--no-growth"]) == 2
+    assert "leave out DATA, --epochs, --no-growth" in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--epochs", "3"], "DATA is missing"),
+        (["digitz"], "digitz is no data set known by name (digits, cifar10, cifar100) and no fold"),
+        (["digits", "--model", "huge"], "huge is no model known by name"),
+        (["digits", "--model", "no.such:net"], "there is no module no"),
+        (["digits", "--device", "abacus"], "the device 'abacus' can't be used"),
+        (["digits", "--config", "none.toml"], "none.toml cannot be read (No such file"),
+        (["digits", "--config", "bad.toml"], "bad.toml: there is no setting 'epoks'; is 'epochs'"),
+        (["cifar10", "--data-dir", "nowhere"], "there is no folder"),
+        (["photos"], "notes.txt"),
+        (["digits", "--out", "."], ". is not empty"),
+        (["--resume", "photos"], "photos holds no run"),
+    ],
+)
+def test_grow_refused_is_one_line_and_2(
+    args: list[str], message: str, capsys: pytest.CaptureFixture[str]
+):
+    Path("bad.toml").write_text("epoks = 3\n")
+    for name in ("cats", "dogs"):
+        Path("photos", name).mkdir(parents=True)
+        for number in range(10):
+            Path("photos", name, f"notes.txt{number}").write_text("no image")
+    assert main(["grow", *args]) == 2
+    assert message in error_line(capsys)
+    assert not Path("runs").exists()
+
+
+def test_grow_existing_run_says_how_to_go_on(finished: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["grow", "digits", "--out", str(finished)]) == 2
+    assert f"{finished} holds a run already; go on with it by --resume {finished}" in error_line(
+        capsys
+    )
+
+
+def test_grow_loss_not_finite_is_1(quick: str, capsys: pytest.CaptureFixture[str]):
+    Path(quick).write_text(QUICK + "[recipe]\nlr = 1e18\n")
+    assert main(["grow", "--config", quick, "--out", "run"]) == 1
+    assert "the loss is" in error_line(capsys)
+
+
+def test_grow_interrupted_is_130_and_resumes(elsewhere: Path):
+    command = [sys.executable, "-m", "neuroexapt", "grow"]
+    options = ["digits", "--epochs", "400", "--device", "cpu", "--out", "run"]
+    process = subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch 2/"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("error: interrupted; the last finished epoch is kept, go on with: ")
+    assert err.endswith(f"neuroexapt grow --resume {elsewhere / 'run'}\n")
+    events = read_events(Path("run/events.jsonl"))
+    assert (events[-1]["event"], events[-1]["reason"]) == ("stop", "interrupted")
+    epochs = sum(event["event"] == "epoch" for event in events)
+    assert epochs in (len(list(Path("run/checkpoints").iterdir())), epochs)
+    newest = max(Path("run/checkpoints").iterdir())
+    assert int(newest.name[-4:]) in (epochs, epochs - 1)

@@ -1,0 +1,47 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from neuroexapt.cli.terminal import Terminal, summary_panel
+from neuroexapt.runs import configure, grow, read_summary
+
+GROWTH = {"every": 1, "until": 1.0, "entropy_threshold": 0.0, "split_probability": 1.0}
+
+
+@pytest.mark.parametrize("width", [40, 100])
+def test_terminal_growth_stands_out_in_the_table(tmp_path: Path, width: int):
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=True, width=width, color_system="standard", legacy_windows=False
+    )
+    settings = {"data": "digits", "epochs": 3, "device": "cpu", "growth": GROWTH}
+    with Terminal(console) as terminal:
+        summary = grow(configure(settings), tmp_path / "run", terminal)
+    lines = file.getvalue().splitlines()
+    grown = [line for line in lines if "\x1b[1;32m" in line and "+" in line]
+    assert len(grown) == summary.edits > 0
+    assert all(f"{number}/3" in file.getvalue() for number in (1, 2, 3))
+    assert "parameters" in file.getvalue()
+
+
+def test_terminal_is_put_back_after_an_error():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, legacy_windows=False)
+    with pytest.raises(KeyboardInterrupt), Terminal(console):
+        raise KeyboardInterrupt
+    assert file.getvalue().rfind("\x1b[?25h") > file.getvalue().rfind("\x1b[?25l")  # the cursor
+
+
+def test_summary_panel_shows_growth_and_the_way_on(finished: Path):
+    summary = read_summary(finished / "summary.json").model_copy(
+        update={"params_seed": 1000, "params_final": 2500, "edits": 3, "splits": 2}
+    )
+    console = Console(file=io.StringIO(), width=100, record=True)
+    console.print(summary_panel(summary, finished, "->"))
+    text = console.export_text()
+    assert "1,000 -> 2,500  (2.5 times)" in text
+    assert "3 edits: 2 splits, 0 connections" in text
+    assert str(finished)[:40] in text.replace("│", "")
+    assert "neuroexapt.runs.load_model(" in text

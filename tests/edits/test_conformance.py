@@ -1,0 +1,288 @@
+"""The law that every edit must keep, on every growable group of every family.
+
+Preservation is measured here, by forward passes of the test's own in train and in eval mode with
+dropout from one seed, and never taken from `change.max_error`.
+"""
+
+import copy
+import json
+import random
+from collections.abc import Iterable, Iterator
+
+import pytest
+import torch
+from families import FAMILIES, Family
+from tolerance import (
+    Inputs,
+    Outputs,
+    assert_same_outputs,
+    built,
+    example_of,
+    outputs,
+    relative_error,
+)
+from torch import Tensor, nn
+
+from neuroexapt import (
+    Change,
+    Connect,
+    Deepen,
+    Edit,
+    EditError,
+    LivingModel,
+    Prune,
+    Split,
+    Widen,
+    replay,
+)
+from neuroexapt.edits import dump_edits, load_edits
+from neuroexapt.graph import Inputs as Probe
+from neuroexapt.graph import Role
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+class Subject:
+    """A family's living model, and what it must go on computing."""
+
+    def __init__(self, family: Family, dtype: torch.dtype = torch.float64) -> None:
+        self.inputs: Inputs = example_of(family, dtype)
+        model = built(family, dtype)
+        self.expected: Outputs = outputs(model, self.inputs)
+        self.living = LivingModel(model, self.inputs)
+        self.random = random.Random(family.name)
+
+    @property
+    def growable(self) -> list[str]:
+        return [group.name for group in self.living.groups if group.frozen is None]
+
+    def apply(self, edit: Edit, **options) -> Change:
+        """Apply an edit and check everything that holds for any edit."""
+        old = self.living.graph_module
+        before = num_parameters(old)
+        change = self.living.apply(edit, seed=self.random.randrange(10**6), **options)
+        assert self.living.edits[-1] == edit
+        assert (change.params_before, change.params_after) == (before, num_parameters(self.living))
+        assert num_parameters(old) == before
+        self.living.graph_module.graph.lint()
+        assert_counts_agree(self.living)
+        return change
+
+    def preserve(self, edit: Edit, **options) -> Change:
+        """Apply an edit that must keep the function, and check that it does."""
+        change = self.apply(edit, **options)
+        assert_same_outputs(outputs(self.living, self.inputs), self.expected)
+        return change
+
+
+def num_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+
+
+def assert_counts_agree(model: nn.Module) -> None:
+    """The numbers that layers keep about themselves are those of their tensors."""
+    for name, module in model.named_modules():
+        match module:
+            case nn.Linear():
+                counts = (module.out_features, module.in_features)
+                assert counts == tuple(module.weight.shape), name
+            case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+                counts = (module.out_channels, module.in_channels // module.groups)
+                assert counts == tuple(module.weight.shape[:2]), name
+            case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
+                counts = (module.in_channels, module.out_channels // module.groups)
+                assert counts == tuple(module.weight.shape[:2]), name
+            case nn.modules.batchnorm._NormBase():
+                tensors = [t for t in (module.weight, module.running_mean) if t is not None]
+                assert all(len(t) == module.num_features for t in tensors), name
+            case nn.GroupNorm():
+                assert module.weight is None or len(module.weight) == module.num_channels, name
+                assert module.num_channels % module.num_groups == 0, name
+            case nn.Embedding():
+                counts = (module.num_embeddings, module.embedding_dim)
+                assert counts == tuple(module.weight.shape), name
+            case nn.PReLU():
+                assert module.num_parameters == len(module.weight), name
+
+
+def gradients(subject: Subject) -> dict[int, Tensor]:
+    """Gradients of a loss without symmetries, by the parameter's identity, in train mode."""
+    twin = copy.deepcopy(subject.living).train()
+    torch.manual_seed(2)
+    found = twin(*subject.inputs)
+    leaves = [t for t in torch.utils._pytree.tree_leaves(found) if isinstance(t, Tensor)]
+    loss = sum((t * torch.randn_like(t)).sum() for t in leaves)
+    names = dict(twin.named_parameters())
+    grads = torch.autograd.grad(loss, list(names.values()))
+    return {
+        id(subject.living.get_parameter(name)): grad
+        for name, grad in zip(names, grads, strict=True)
+    }
+
+
+def share_of_learners(subject: Subject, name: str, newborns: range) -> float:
+    """The share of newborn units with a gradient in what makes them or in what reads them."""
+    grads = gradients(subject)
+    parameters = dict(subject.living.named_parameters())
+    learners: set[int] = set()
+    for member in subject.living.group(name).members:
+        if member.role is not Role.PASSENGER and member.tensor in parameters:
+            grad = grads[id(parameters[member.tensor])].movedim(member.dim, 0).flatten(1)
+            learners |= set(member.units[(grad != 0).any(1).numpy()].tolist())
+    return len(learners & set(newborns)) / len(newborns)
+
+
+@each_family
+def test_group_edits_preserve_in_float64(family):
+    """Split, widen in two ways and prune what is still silent: on every growable group in turn."""
+    subject = Subject(family)
+    for name in subject.growable:
+        size = subject.living.group(name).size
+        units = tuple(subject.random.sample(range(size), min(size, 2)))
+        subject.preserve(Split(group=name, units=units), check=False)
+        size += len(units)
+        subject.preserve(Widen(group=name, count=1), check=False)
+        subject.preserve(Prune(group=name, units=(size,)), check=False)
+        subject.preserve(Widen(group=name, count=2, init="paired"), check=False)
+        group = subject.living.group(name)
+        assert group.frozen is None
+        assert group.size == size + 2
+
+
+@each_family
+def test_group_edits_preserve_in_float32(family):
+    subject = Subject(family, torch.float32)
+    for name in subject.growable:
+        subject.preserve(Split(group=name, units=(0,)), check=False)
+        subject.preserve(Widen(group=name, count=2, init="paired"), check=False)
+
+
+@each_family
+def test_newborn_units_learn_at_the_first_step(family):
+    """Random units may be born behind a rectifier that is shut: half of them is enough."""
+    subject = Subject(family)
+    for name in subject.growable:
+        for edit in (Split(group=name, units=(0,)), Widen(group=name, count=4)):
+            size = subject.living.group(name).size
+            subject.living.apply(edit, check=False)
+            newborns = range(size, subject.living.group(name).size)
+            assert share_of_learners(subject, name, newborns) >= 0.5, edit
+
+
+@each_family
+def test_edit_reports_the_error_that_it_makes(family):
+    """Pruning live units with consent: the report is what the outputs of both models say."""
+    subject = Subject(family)
+    for name in subject.growable[:3]:
+        if subject.living.group(name).size > 1:
+            expected = outputs(subject.living, subject.inputs, seed=0)
+            edit = Prune(group=name, units=(0,), preserving=False)
+            change = subject.apply(edit, probe=Probe(subject.inputs, {}))
+            actual = outputs(subject.living, subject.inputs, seed=0)
+            error = max(relative_error(actual[mode], expected[mode]) for mode in (True, False))
+            assert change.max_error == pytest.approx(error, rel=1e-6)
+
+
+def places(subject: Subject, count: int) -> list[str]:
+    """A sample of the nodes that an edit may be placed at."""
+    names = list(dict.fromkeys(subject.living.nodes))
+    return subject.random.sample(names, min(count, len(names)))
+
+
+@pytest.mark.parametrize("form", ["residual", "identity"])
+@each_family
+def test_deepen_preserves_wherever_it_is_accepted(family, form):
+    """What it refuses, it refuses for a reason, and not because the function would change."""
+    subject, changes = Subject(family), []
+    for name in places(subject, 8):
+        try:
+            changes.append(subject.preserve(Deepen(after=name, form=form), check=False))
+        except EditError as error:
+            assert "would change" not in str(error)
+    for change in changes:
+        grads = gradients(subject)
+        assert any(grads[id(item.new)].any() for item in change.ancestry)
+
+
+@each_family
+def test_connect_preserves_wherever_it_is_accepted(family):
+    subject, changes = Subject(family), []
+    for _ in range(10):
+        (source,), (target,) = places(subject, 1), places(subject, 1)
+        try:
+            edit = Connect(source=source, target=target)
+            changes.append(subject.preserve(edit, check=False))
+        except EditError as error:
+            assert "would change" not in str(error)
+    for change in changes:
+        (item,) = change.ancestry
+        assert gradients(subject)[id(item.new)].any()
+
+
+def loss_of(subject: Subject):
+    """A loss for the gradients of `Widen(init="gradmax")`, in eval mode."""
+
+    def loss(model: nn.Module) -> Tensor:
+        found = model.eval()(*subject.inputs)
+        leaves = [t for t in torch.utils._pytree.tree_leaves(found) if isinstance(t, Tensor)]
+        return sum((t.square() * torch.arange(1.0, 1 + t.shape[-1])).sum() for t in leaves)
+
+    return loss
+
+
+def first_accepted(subject: Subject, edits: Iterable[Edit]) -> None:
+    """Apply the first of the edits that fits the model; some models have no place for any."""
+    for edit in edits:
+        try:
+            subject.preserve(edit)
+            return
+        except EditError as error:
+            assert "would change" not in str(error)
+
+
+def grow(subject: Subject) -> Iterator[None]:
+    """One edit of each kind in random places, each with its own check as well."""
+
+    def group() -> str:
+        return subject.random.choice(subject.growable)
+
+    if subject.growable:
+        yield subject.preserve(Split(group=group(), units=(0,)))
+        yield subject.preserve(Widen(group=group(), count=1))
+        yield subject.preserve(Widen(group=group(), count=2, init="paired"))
+        widen = Widen(group=(name := group()), count=2, init="gradmax")
+        yield subject.preserve(widen, loss=loss_of(subject))
+        last = subject.living.group(name).size - 1
+        yield subject.preserve(Prune(group=name, units=(last,)))
+    for form in ("residual", "identity"):
+        yield first_accepted(
+            subject, [Deepen(after=name, form=form) for name in places(subject, 6)]
+        )
+    pairs = [(places(subject, 1)[0], places(subject, 1)[0]) for _ in range(6)]
+    yield first_accepted(subject, [Connect(source=a, target=b) for a, b in pairs])
+    if subject.growable:
+        yield subject.preserve(Split(group=group(), units=(0,)))
+
+
+@each_family
+def test_lineage_persists_and_replays(family):
+    """Old graphs go on computing what they did, and the edits rebuild what they led to."""
+    subject = Subject(family)
+    olds = [subject.living.graph_module]
+    for _ in grow(subject):
+        olds.append(subject.living.graph_module)
+    for old in olds:
+        assert_same_outputs(outputs(old, subject.inputs), subject.expected)
+
+    edits = load_edits(json.loads(json.dumps(dump_edits(subject.living.edits))))
+    assert edits == subject.living.edits
+    twin = replay(built(family, seed=1), subject.inputs, edits)
+    twin.load_state_dict(subject.living.state_dict())
+    assert_same_outputs(
+        outputs(twin, subject.inputs), outputs(subject.living, subject.inputs), tolerance=0.0
+    )
+    assert [(g.name, g.size, g.frozen) for g in twin.groups] == [
+        (g.name, g.size, g.frozen) for g in subject.living.groups
+    ]
+    assert twin.cost() == subject.living.cost()
+    assert twin.edits == subject.living.edits
