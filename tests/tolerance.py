@@ -1,6 +1,5 @@
 """The one way in which the tests build a family's model, run it and compare what models compute."""
 
-import copy
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -29,16 +28,23 @@ def example_of(family: Family | Untraceable, dtype: torch.dtype = torch.float64)
 
 
 def outputs(model: nn.Module, inputs: Inputs, seed: int = 1) -> Outputs:
-    """What a copy of the model gives in train and in eval mode, dropout from one seed.
+    """What the model gives in train and in eval mode, dropout from one seed.
 
-    The model's modes and buffers, and the global random state, stay as they are.
+    Modes, buffers and the global random state are as before.
     """
+    was, modes = model.training, {part: part.training for part in model.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     found: Outputs = {}
     for training in (True, False):
-        twin = copy.deepcopy(model).train(training)
+        model.train(training)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            found[training] = [t.clone() for t in tensors(twin(*(x.clone() for x in inputs)))]
+            found[training] = [t.clone() for t in tensors(model(*(x.clone() for x in inputs)))]
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    model.train(was)
+    for part, mode in modes.items():
+        part.training = mode
     return found
 
 

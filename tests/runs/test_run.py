@@ -366,7 +366,12 @@ def test_start_unknown_device_is_refused(tmp_path: Path):
         start(quick(device="abacus"), tmp_path / "run")
 
 
-def test_grow_leaves_the_number_of_threads_as_it_was(tmp_path: Path):
-    before = torch.get_num_threads()
-    grow(quick(epochs=1, threads=before + 1), tmp_path / "run")
-    assert torch.get_num_threads() == before
+def test_grow_has_its_own_number_of_threads(tmp_path: Path):
+    seen: list[int] = []
+    look = StopAt("trained", 1, lambda: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        grow(quick(epochs=1, threads=1), tmp_path / "run", look)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.deepen import CONVOLUTIONS
 from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.site import Place, place
+from neuroexapt.edits.site import Place, ancestors, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.rules import elementwise
@@ -76,9 +76,9 @@ def _is_activation(living: LivingModel, node: fx.Node) -> bool:
 
 
 def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
-    if source in _ancestors(target):
+    if source in ancestors(target):
         return
-    if target in _ancestors(source) or source is target:
+    if target in ancestors(source) or source is target:
         raise EditError(
             f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends "
             "on the target; exchange them"
@@ -88,17 +88,6 @@ def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx
         raise EditError(
             f"{edit.source!r} is computed after {edit.target!r}; exchange source and target"
         )
-
-
-def _ancestors(node: fx.Node) -> set[fx.Node]:
-    found: set[fx.Node] = set()
-    waiting = list(node.all_input_nodes)
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting.extend(current.all_input_nodes)
-    return found
 
 
 def _fit(insertion: Insertion, after: fx.Node, x: fx.Node, source: Place, target: Place) -> fx.Node:

@@ -33,6 +33,18 @@ class Place:
         return self.dim == 1 and len(self.shape) > 2
 
 
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """All nodes that a node depends on."""
+    found: set[fx.Node] = set()
+    waiting = list(node.all_input_nodes)
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(current.all_input_nodes)
+    return found
+
+
 def place(living: LivingModel, node: fx.Node) -> Place:
     """The channels and positions of a node's output.
 
@@ -41,7 +53,8 @@ def place(living: LivingModel, node: fx.Node) -> Place:
             second (with up to three position dimensions behind) or last.
     """
     meta = living.example_output(node)
-    if not isinstance(meta, torch.Tensor) or not meta.is_floating_point():
+    computed = any(before.op == "placeholder" for before in ancestors(node))
+    if not computed or not isinstance(meta, torch.Tensor) or not meta.is_floating_point():
         raise EditError(f"{node.name!r} gives no tensor of activations to attach to")
     shape = tuple(int(size) for size in meta.shape)
     dims = living.channel_dims(node)

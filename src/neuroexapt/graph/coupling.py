@@ -152,7 +152,7 @@ class _Shared:
 def _paths(graph_module: fx.GraphModule, recorder: Recorder) -> Iterable[tuple[str, Value]]:
     for node in graph_module.graph.nodes:
         for path in parameters_under(graph_module, node):
-            known = recorder._known.get(id(_tensor(graph_module, path)))
+            known = recorder.known.get(id(_tensor(graph_module, path)))
             if known is not None:
                 yield path, known
 
@@ -249,7 +249,7 @@ def _trial(shared: _Shared, members: list[Member], unit: int) -> str | None:
         grown_axes.setdefault(id(tensor), {})[member.dim] = labels
         touched |= shared.readers.get(id(tensor), set())
     values = _Grown(shared, grown_axes)
-    anonymous = {key: shared.units[labels] for key, labels in shared.recorder._anonymous.items()}
+    anonymous = {key: shared.units[labels] for key, labels in shared.recorder.unmade.items()}
     trial = Trial(values, anonymous, newborn)
     return contradiction(shared.graph_module, shared.environment, trial, touched)
 

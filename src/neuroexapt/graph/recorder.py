@@ -38,14 +38,14 @@ class Recorder:
     marks: list[tuple[Labels, Role, str]] = field(default_factory=list)
     masks: list[tuple[str, int, Labels]] = field(default_factory=list)
     size: int = 0
-    _known: dict[int, Value] = field(default_factory=dict)
-    _anonymous: dict[str, Labels] = field(default_factory=dict)
-    _keep: list[torch.Tensor] = field(default_factory=list)
+    known: dict[int, Value] = field(default_factory=dict)
+    unmade: dict[str, Labels] = field(default_factory=dict)
+    keep: list[torch.Tensor] = field(default_factory=list)
 
     def parameter(self, path: str) -> Value:
         """The tensor at `path`, labelled; tied tensors (one object, two paths) are one."""
         tensor = cast(torch.Tensor, attribute(self.root, path))
-        known = self._known.get(id(tensor))
+        known = self.known.get(id(tensor))
         if known is None:
             axes = {}
             for dim in range(min(tensor.ndim, 2) if _is_kernel(tensor) else tensor.ndim):
@@ -53,8 +53,8 @@ class Recorder:
                 self.spaces.append(Space(path, dim, axes[dim]))
             origin = f"the parameter {path!r}"
             known = Value(tuple(tensor.shape), axes, origin, weight=True, owner=maker(path))
-            self._known[id(tensor)] = known
-            self._keep.append(tensor)
+            self.known[id(tensor)] = known
+            self.keep.append(tensor)
         return known
 
     def unify(self, first: Labels, second: Labels, where: str) -> None:
@@ -80,9 +80,9 @@ class Recorder:
 
     def anonymous(self, key: str, size: int) -> Labels:
         """Labels of channels that no parameter makes."""
-        if key not in self._anonymous:
-            self._anonymous[key] = self._fresh(size)
-        return self._anonymous[key]
+        if key not in self.unmade:
+            self.unmade[key] = self._fresh(size)
+        return self.unmade[key]
 
     def _fresh(self, count: int) -> Labels:
         labels = np.arange(self.size, self.size + count, dtype=np.int64)

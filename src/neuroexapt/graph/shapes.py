@@ -40,7 +40,9 @@ class _Recorder(fx.Interpreter):
             self._look_into(n)
         result = self._same_shape(n) if n.op == "call_module" else None
         if result is None:
-            result = super().run_node(n)
+            # Views of a parameter need its gradient even where none is recorded, which the counter
+            # of FLOPs takes amiss.
+            result = tree_map_only(torch.Tensor, torch.Tensor.detach, super().run_node(n))
         n.meta["example"] = copy.copy(result) if isinstance(result, list) else result
         return result
 
