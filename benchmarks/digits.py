@@ -2,9 +2,9 @@
 
 python benchmarks/digits.py [--seeds 5]
 
-For each seed, `neuroexapt grow digits --seed S` is run, then the same seed network is trained as it
-is for as many training FLOPs (`--no-growth --max-flops F`). The test part is read once, at the end of
-each run. One result file, with the validation curves that the README's picture is drawn from.
+For each seed, `neuroexapt grow digits --seed S` is run, then the same seed network is trained as
+it is for as many training FLOPs (`--no-growth --max-flops F`). The test part is read once, at the
+end of each run. One result file, with the curves that the README's picture is drawn from.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def row(summary: Summary) -> dict[str, Any]:
 
 
 def curve(events: list[dict[str, Any]], points: int = 120) -> list[list[float]]:
-    """Pairs (training FLOPs, validation accuracy, parameters), at most so many, the last included."""
+    """Training FLOPs, validation accuracy, parameters: at most so many points, and the last."""
     epochs = [event for event in events if event["event"] == "epoch"]
     stride = -(-len(epochs) // points)
     kept = epochs[::-1][::stride][::-1]

@@ -24,7 +24,7 @@ HEADINGS = {
 }
 NAMES = {
     "README.md": {"grown": "**grown**", "static": "the same seed network, not grown"},
-    "README.zh.md": {"grown": "**生长**", "static": "同一种子网络，不生长"},
+    "README.zh.md": {"grown": "**生长**", "static": "同一种子网络（不生长）"},
 }
 
 

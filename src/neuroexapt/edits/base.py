@@ -97,3 +97,8 @@ def listed(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer
     if optimizer is None:
         return ()
     return (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

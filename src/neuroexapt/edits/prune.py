@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.edits.width import checked_units, growable, resize
 from neuroexapt.errors import EditError
@@ -38,4 +38,4 @@ class Prune(Edit):
 
     def __str__(self) -> str:
         """One line for people."""
-        return f"prune {len(self.units)} units of {self.group}"
+        return f"prune {plural(len(self.units), 'unit')} of {self.group}"

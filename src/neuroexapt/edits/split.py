@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.edits.width import checked_units, growable, resize
@@ -49,7 +49,7 @@ class Split(Edit):
 
     def __str__(self) -> str:
         """One line for people."""
-        return f"split {len(self.units)} units of {self.group}"
+        return f"split {plural(len(self.units), 'unit')} of {self.group}"
 
 
 def divide_outgoing(

@@ -70,7 +70,7 @@ def transact(
     old = living.graph_module
     new = assemble(old, rewrite.graph, rewrite.replaced)
     try:
-        after = Cost(num_parameters(new), record_shapes(new, living.inputs))
+        after = Cost(num_parameters(new), record_shapes(new, living.example_inputs))
     except RuntimeError as failure:
         reason = str(failure).strip().splitlines()[0]
         raise EditError(
@@ -80,7 +80,7 @@ def transact(
         raise EditError(f"{edit!r} would exceed the limit: {excess}; nothing was changed")
     error, checked_in = None, None
     if check is not None:
-        inputs = check.probe or vary(living.inputs, seed=len(living.edits))
+        inputs = check.probe or vary(living.example_inputs, seed=len(living.edits))
         error, checked_in = preservation_error(old, new, inputs)
         if check.refuse and not error <= TOLERANCE[getattr(torch, checked_in)]:
             raise EditError(

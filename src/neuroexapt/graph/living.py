@@ -39,14 +39,9 @@ ADOPTED = {
 class Applicable(Protocol[ChangeT_co]):
     """What `LivingModel.apply` accepts: an edit."""
 
-    def apply_to(
-        self,
-        living: "LivingModel",
-        optimizer: Optimizer | Iterable[Optimizer] | None,
-        seed: int,
-        **options: Any,
-    ) -> ChangeT_co:
-        """Change the model, all or nothing, and tell what changed."""
+    @property
+    def apply_to(self) -> Callable[..., ChangeT_co]:
+        """Takes model, optimiser, seed and options; changes the model, and tells what changed."""
         ...
 
 
@@ -88,8 +83,9 @@ class LivingModel(nn.Module):
         inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
         expected = _reference(model, inputs)
         traced = trace(model, leaves, _given(model, inputs))
+        _check_names(traced)
         self._edits = ()
-        self.inputs = inputs
+        self.example_inputs = inputs
         self._adopt(traced)
         _check_traced(model, traced, inputs, expected)
 
@@ -213,7 +209,7 @@ class LivingModel(nn.Module):
     def cost(self) -> Cost:
         """Parameters, and multiply-accumulates of one forward pass for one sample."""
         if self._cost is None:
-            macs = record_shapes(self.graph_module, self.inputs)
+            macs = record_shapes(self.graph_module, self.example_inputs)
             self._cost = Cost(num_parameters(self), macs)
         return self._cost
 
@@ -261,7 +257,7 @@ class LivingModel(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """Move or cast everything, the example input with it."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.inputs = self.inputs.map(fn)
+        self.example_inputs = self.example_inputs.map(fn)
         self._coupling, self._cost = None, None
         return self
 
@@ -292,6 +288,18 @@ class LivingModel(nn.Module):
         self.training = graph_module.training
         self._coupling = None
         self._cost = None
+
+
+def _check_names(traced: fx.GraphModule) -> None:
+    """Refuse parts that a living model's own attributes would hide."""
+    own = {name for name in vars(LivingModel) if not hasattr(nn.Module, name)}
+    parts = (traced._modules, traced._parameters, traced._buffers)
+    hidden = sorted((own | {"example_inputs"}) & {name for part in parts for name in part})
+    if hidden:
+        raise TraceError(
+            f"the model has a part named {hidden[0]!r}, as a living model's own attribute is; "
+            "rename it, or put the model into another one: nn.Sequential(model)"
+        )
 
 
 def _given(model: nn.Module, inputs: Inputs) -> list[str]:

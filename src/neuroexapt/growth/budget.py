@@ -3,7 +3,6 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from neuroexapt.graph import ChannelGroup, Cost, LivingModel
-from neuroexapt.graph.assemble import attribute
 
 
 class Budget(BaseModel):
@@ -46,15 +45,16 @@ class Budget(BaseModel):
 
 
 def unit_params(living: LivingModel, group: ChannelGroup) -> int:
-    """Parameters that one more unit of a group adds, roughly (the new unit's pairing with itself in
-    a layer that both makes and reads the group is not counted).
+    """Parameters that one more unit of a group adds.
+
+    Roughly, where a layer both makes and reads the group: the pairing of new units with each other
+    isn't counted.
     """
-    total = 0
     parameters = dict(living.named_parameters(remove_duplicate=False))
+    total = 0
     for member in group.members:
-        if member.tensor not in parameters:
-            continue
-        tensor = attribute(living.graph_module, member.tensor)
-        positions = int((member.units == 0).sum())
-        total += parameters[member.tensor].numel() // tensor.shape[member.dim] * positions  # type: ignore[union-attr,index]
+        if member.tensor in parameters:
+            parameter = parameters[member.tensor]
+            positions = int((member.units == 0).sum())
+            total += parameter.numel() // parameter.shape[member.dim] * positions
     return total

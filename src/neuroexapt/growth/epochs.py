@@ -1,7 +1,7 @@
 """The loop: train, validate, grow, epoch by epoch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ class Loop:
     history: History = field(default_factory=History)
     training_flops: int = 0
     scaler: torch.amp.GradScaler | None = None
+    _lr: float = 0.0
 
     @property
     def flops(self) -> int:
@@ -106,12 +107,6 @@ class Loop:
             on_step=self._before_steps(train_loader),
         )
         found = evaluate(self.living, val_loader, self.criterion, amp=self.recipe.amp)
-        lr = self.optimizer.param_groups[0]["lr"]
-        done = (self.epoch + 1) / self.epochs
-        progress = max(done, self.progress())
-        changes: list[Change] = []
-        if self.grower is not None and progress < 1:
-            changes = self.grower.step(train_loader, found.accuracy, progress, self.training_flops)
         cost = self.living.cost()
         record = EpochRecord(
             epoch=self.epoch,
@@ -119,25 +114,33 @@ class Loop:
             train_accuracy=result.accuracy,
             val_loss=found.loss,
             val_accuracy=found.accuracy,
-            lr=lr,
+            lr=self._lr,
             flops=self.flops,
             params=cost.params,
             macs=cost.macs,
             seconds=time.perf_counter() - start,
         )
         self.history.append(record)
-        return record, changes
+        return record, self._grow(train_loader, found.accuracy)
+
+    def _grow(self, train_loader: Iterable[Any], accuracy: float) -> list[Change]:
+        progress = self.progress()
+        if self.grower is None or progress >= 1:
+            return []
+        return self.grower.step(train_loader, accuracy, progress, self.training_flops)
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
         """Set the first step's learning rate; give what sets the next ones' and counts FLOPs."""
         per_sample = training_flops(self.living, self._example(train_loader), self.criterion)
-        num_steps = len(train_loader) if hasattr(train_loader, "__len__") else None
-        set_lr(self.optimizer, self.recipe, self.progress())
+        num_steps = len(train_loader) if isinstance(train_loader, Sized) else None
+        next_lr = set_lr(self.optimizer, self.recipe, self.progress())
 
         def after_step(step: Step) -> bool:
+            nonlocal next_lr
+            self._lr = next_lr
             self.training_flops += per_sample * step.num_samples
             share = (step.index + 1) / num_steps if num_steps else 0.0
-            set_lr(self.optimizer, self.recipe, self.progress(min(share, 1.0)))
+            next_lr = set_lr(self.optimizer, self.recipe, self.progress(min(share, 1.0)))
             return self.max_flops is not None and self.flops >= self.max_flops
 
         return after_step

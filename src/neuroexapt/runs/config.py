@@ -41,6 +41,8 @@ class GrowConfig(BaseModel):
         seed: of the weights, the batches and growth.
         recipe: optimiser, schedule, regularisation, augmentation, half precision.
         growth: when and how much to grow; None (in a file: `false`) to train the model as it is.
+        checkpoint_seconds: a checkpoint is written after an epoch that grew, or was the best so
+            far, and otherwise when so many seconds have passed since the last; 0 for every epoch.
         device: where to train.
         threads: of the CPU; another number may round differently.
     """
@@ -58,6 +60,7 @@ class GrowConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     recipe: Recipe = Recipe()
     growth: GrowthConfig | None = GrowthConfig()
+    checkpoint_seconds: float = Field(default=5.0, ge=0)
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
 

@@ -1,7 +1,8 @@
 """Train a run to its end, with everything on disk as it happens."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +23,7 @@ from neuroexapt.training import EpochRecord
 def train_to_end(
     folder: RunFolder, session: Session, log: EventLog, command: str | None, reporter: Reporter
 ) -> Summary:
-    """Train what is left, with a checkpoint after each epoch; then read the test part and sum up.
+    """Train what is left, with a checkpoint from time to time; then read the test part and sum up.
 
     Args:
         folder: where the run is kept.
@@ -38,23 +39,32 @@ def train_to_end(
     loop = session.loop
     reporter.begun(Beginning(session.config, folder.path, loop.living.cost(), loop.epoch))
     watched = Watched(session.train, lambda: reporter.stepped(loop.progress()))
+    due = _after(session.config.checkpoint_seconds)
     while not loop.finished:
         before = _growths(session)
         growing = loop.grower is not None and loop.grower.stopped is None
         with _memory_explained():
-            record, _ = loop.run_epoch(watched, session.validation)
+            record, grown = loop.run_epoch(watched, session.validation)
         _note_epoch(log, reporter, record)
         _note_growths(log, reporter, before, _growths(session))
         if growing and loop.grower is not None and loop.grower.stopped is not None:
             log.append("growth-end", {"reason": loop.grower.stopped})
             reporter.growth_ended(loop.grower.stopped)
-        save_checkpoint(folder, take_down(session, log.position), _best(session))
+        if loop.finished or grown or _best(session) == loop.epoch or due():
+            save_checkpoint(folder, take_down(session, log.position), _best(session))
+            due = _after(session.config.checkpoint_seconds)
     best = folder.checkpoint(_best(session)).relative_to(folder.path)
     summary = summarise(session, best.as_posix(), command)
     log.append("end", {"stopped": summary.stopped, "test_accuracy": summary.test_accuracy})
     replace_file(folder.summary, to_json(summary.model_dump(mode="json")))
     reporter.ended(summary, folder.path)
     return summary
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    """A clock that tells whether so many seconds have passed."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 def _growths(session: Session) -> list[Growth]:

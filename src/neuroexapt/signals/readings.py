@@ -213,7 +213,7 @@ def _with_samples_first(living: LivingModel) -> set[str]:
     for node in living.graph_module.graph.nodes:
         example = living.example_output(node)
         if isinstance(example, Tensor) and example.ndim:
-            found |= {node.name} if len(example) == living.inputs.batch_size else set()
+            found |= {node.name} if len(example) == living.example_inputs.batch_size else set()
     return found
 
 
