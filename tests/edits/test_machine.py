@@ -121,7 +121,7 @@ class Growth(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living.edits) > 0)
     @rule()
     def reload(self) -> None:
-        """The lineage, as JSON, and the state dict are the whole model; training goes on with it."""
+        """The lineage, as JSON, and the state dict are the whole model."""
         edits = load_edits(json.loads(json.dumps(dump_edits(self.living.edits))))
         twin = replay(built(self.family, seed=5), self.inputs, edits)
         twin.load_state_dict(self.living.state_dict())

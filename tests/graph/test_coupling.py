@@ -205,7 +205,7 @@ def test_members_of_a_gate_are_pairs(gate):
 
 
 def test_members_of_grouped_convolution_are_blocks():
-    """Two groups: two channels in and three out are a unit; the weight's inputs are a group's own."""
+    """Two groups: two channels in and three out are a unit; the weight's inputs are its own."""
     model = nn.Sequential(
         nn.Conv2d(3, 4, 1, bias=False), nn.Conv2d(4, 6, 3, groups=2), nn.Conv2d(6, 2, 1)
     )

@@ -73,7 +73,9 @@ def test_state_dict_keys_are_the_original_ones(family):
     model = built(family)
     living = LivingModel(model, example_of(family))
     assert set(living.state_dict()) == set(model.state_dict())
-    for name, parameter in model.named_parameters():
+    named = list(model.named_parameters())
+    assert [name for name, _ in living.named_parameters()] == [name for name, _ in named]
+    for name, parameter in named:
         assert living.get_parameter(name) is parameter
     living.load_state_dict(built(family, seed=1).state_dict())
 

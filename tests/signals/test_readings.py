@@ -516,11 +516,13 @@ def test_sense_figures_out_of_range_are_refused(options: dict[str, int]) -> None
 # Sampling
 
 
-def test_spread_over_takes_all_where_there_are_few() -> None:
-    value = torch.arange(24.0).view(2, 3, 4)
-    assert spread_over(value, 1, 8).tolist() == value.movedim(1, 0).flatten(1).tolist()
-    value += 1  # a copy stays as it was
-    assert spread_over(value - 1, 1, 100).min() == 0
+@pytest.mark.parametrize("shape, dim", [((2, 3, 4), 1), ((6, 3), 1), ((2, 4, 3), 2), ((3, 6), 0)])
+def test_spread_over_takes_a_copy_of_all_where_there_are_few(shape, dim: int) -> None:
+    value = torch.arange(math.prod(shape)).view(shape)
+    expected = value.movedim(dim, 0).flatten(1).tolist()
+    taken = spread_over(value, dim, 8)
+    value.zero_()
+    assert taken.tolist() == expected
 
 
 @pytest.mark.parametrize("limit", [50, 256, 1024])

@@ -65,7 +65,8 @@ def transact(
     start = time.perf_counter()
     before = living.cost()
     check_optimizers(optimizers, living)
-    rewrite = build()
+    with torch.random.fork_rng(devices=[]):  # new modules initialise themselves at random
+        rewrite = build()
     rewrite.graph.lint()
     old = living.graph_module
     new = assemble(old, rewrite.graph, rewrite.replaced)

@@ -55,6 +55,7 @@ def assemble(
             _assign(made, alias, attributes[path])
     for path in attributes:
         _restore_modes_above(root, made, path)
+    _order_like(root, made)
     for path in passing:
         owner, _, name = path.rpartition(".")
         target = made.get_submodule(owner)
@@ -80,6 +81,19 @@ def _restore_modes_above(root: nn.Module, made: fx.GraphModule, path: str) -> No
         source, target = getattr(source, part, None), target.get_submodule(part)
         if source is not target:
             target.training = (source if isinstance(source, nn.Module) else root).training
+
+
+def _order_like(root: nn.Module, made: nn.Module) -> None:
+    """Put parts in the order of `root`, new ones last: by it optimisers know their parameters."""
+    for table, known in zip(_tables(made), _tables(root), strict=True):
+        names = dict.fromkeys((*(name for name in known if name in table), *table))
+        items = {name: table[name] for name in names}
+        table.clear()
+        table.update(items)
+    for name, child in made._modules.items():
+        source = root._modules.get(name)
+        if type(child) is nn.Module and source is not None and source is not child:
+            _order_like(source, child)
 
 
 def _assign(module: nn.Module, path: str, value: Attribute) -> None:

@@ -273,20 +273,25 @@ class _Grown(dict[str, Value]):
 
 
 def _site(shared: _Shared, number: int, index: Labels, members: list[Member]) -> Site | None:
-    """The last node that carries each unit once, up to the first that reads them."""
+    """The last node that carries each unit equally often, up to the first that reads them.
+
+    As few times as there is such a node for: once, unless a unit is a block of channels.
+    """
     size = int((index >= 0).sum())
     readers: set[str] = set()
     for member in members:
         if member.role is Role.CONSUMER:
             tensor = _tensor(shared.graph_module, member.tensor)
             readers |= {node.name for node in shared.readers.get(id(tensor), set())}
-    site = None
+    site: Site | None = None
     positions = {node.name: i for i, node in enumerate(shared.graph_module.graph.nodes)}
     first = min((positions[name] for name in readers), default=len(positions))
     for carrier in shared.carriers.get(number, []):
         units = index[carrier.units]
-        once = len(units) == size and len(set(units.tolist())) == size and (units >= 0).all()
-        if once and (site is None or positions[carrier.node] < first):
+        if (units < 0).any() or len(set(np.bincount(units, minlength=size).tolist())) > 1:
+            continue
+        repeats = len(units) - (len(site.units) if site is not None else len(units) + 1)
+        if repeats < 0 or (repeats == 0 and positions[carrier.node] < first):
             site = Site(carrier.node, carrier.dim, units)
     return site
 

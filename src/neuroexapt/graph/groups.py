@@ -29,7 +29,9 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """Where a group's activations can be watched: each unit once, along one dimension.
+    """Where a group's activations can be watched, along one dimension.
+
+    Each unit is there equally often: once, or several times where a unit is a block of channels.
 
     Attributes:
         node: name of the graph node.
@@ -52,7 +54,7 @@ class ChannelGroup:
             gate ties several.
         frozen: None, or the reason why it can't grow.
         members: every tensor dimension that changes with it.
-        site: where to watch its activations; None where no tensor carries each unit just once.
+        site: where to watch its activations; None where no tensor carries all units equally often.
         masks: nodes that depend on the units without a tensor of their size, dropouts and norms
             without scale: (node, dimension, unit at each position).
     """

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from neuroexapt.graph import ChannelGroup, Cost, LivingModel
+from neuroexapt.graph import Cost
 
 
 class Budget(BaseModel):
@@ -36,25 +36,3 @@ class Budget(BaseModel):
     def spent(self, flops: float) -> bool:
         """Whether the training FLOPs are used up."""
         return self.train_flops is not None and flops >= self.train_flops
-
-    def room(self, cost: Cost, params_per_unit: int) -> int | None:
-        """How many units of that size still fit; None for any number."""
-        if self.params is None:
-            return None
-        return max(self.params - cost.params, 0) // max(params_per_unit, 1)
-
-
-def unit_params(living: LivingModel, group: ChannelGroup) -> int:
-    """Parameters that one more unit of a group adds.
-
-    Roughly, where a layer both makes and reads the group: the pairing of new units with each other
-    isn't counted.
-    """
-    parameters = dict(living.named_parameters(remove_duplicate=False))
-    total = 0
-    for member in group.members:
-        if member.tensor in parameters:
-            parameter = parameters[member.tensor]
-            positions = int((member.units == 0).sum())
-            total += parameter.numel() // parameter.shape[member.dim] * positions
-    return total

@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 
 from neuroexapt.edits import Change, Connect, Split
 from neuroexapt.errors import EditError
-from neuroexapt.graph import LivingModel
-from neuroexapt.growth.budget import Budget, unit_params
+from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.connections import propose_connections
 from neuroexapt.growth.division import propose_splits
@@ -54,7 +54,7 @@ class Grower:
         >>> living = LivingModel(net, torch.zeros(2, 4))
         >>> batches = [(torch.randn(64, 4), torch.randint(2, (64,)))]
         >>> optimizer = torch.optim.SGD(living.parameters(), lr=0.1)
-        >>> config = GrowthConfig(every=1, split_probability=1)
+        >>> config = GrowthConfig(every=1, entropy_threshold=0, split_probability=1)
         >>> grower = Grower(living, optimizer, nn.CrossEntropyLoss(), Budget(params=100), config)
         >>> for change in grower.step(batches, metric=0.5):
         ...     print(change.edit)
@@ -147,39 +147,42 @@ class Grower:
         metric: float,
         refused: list[str],
     ) -> Change | None:
-        """Apply one proposal if it fits the budget; note why if it doesn't."""
-        fitting = self._fitted(edit)
-        if fitting is None:
-            refused.append(f"{edit} doesn't fit the budget")
-            return None
-        predicted = predicted_gain(self.growths, fitting.kind)
-        try:
-            change = self.living.apply(
-                fitting, self.optimizer, self.seed + self._epoch, limit=self.budget.exceeded
-            )
-        except EditError as error:
-            logger.info("refused: %s", error)
-            refused.append(str(error))
-            return None
-        self.flops += check_flops(change)
-        self.growths.append(Growth.of(change, self._epoch, evidence, predicted, metric))
-        return change
+        """Apply one proposal, a split with as many units as fit; note why if it isn't possible."""
+        predicted = predicted_gain(self.growths, edit.kind)
+        for smaller in _shrinking(edit):
+            excess: list[str] = []
+            try:
+                change = self.living.apply(
+                    smaller, self.optimizer, self.seed + self._epoch, limit=self._limit(excess)
+                )
+            except EditError as error:
+                logger.info("refused: %s", error)
+                if excess:
+                    continue
+                refused.append(str(error))
+                return None
+            self.flops += check_flops(change)
+            self.growths.append(Growth.of(change, self._epoch, evidence, predicted, metric))
+            return change
+        refused.append(f"{edit} would pass the budget: {excess[0]}")
+        return None
 
-    def _fitted(self, edit: Split | Connect) -> Split | Connect | None:
-        """A split of as many of its units as the budget has room for."""
-        if not isinstance(edit, Split):
-            return edit
-        per_unit = unit_params(self.living, self.living.group(edit.group))
-        room = self.budget.room(self.living.cost(), per_unit)
-        if room is None or room >= len(edit.units):
-            return edit
-        return edit.model_copy(update={"units": edit.units[:room]}) if room else None
+    def _limit(self, excess: list[str]) -> Callable[[Cost], str | None]:
+        """The budget as a limit that also notes what was exceeded."""
+
+        def limit(cost: Cost) -> str | None:
+            reason = self.budget.exceeded(cost)
+            if reason is not None:
+                excess.append(reason)
+            return reason
+
+        return limit
 
     def _conclude(self, changes: list[Change], refused: list[str]) -> None:
         if changes:
             self._idle = 0
         elif refused:
-            self._stop(f"no proposal fits any more: {refused[0]}")
+            self._stop(f"no proposal is possible any more: {refused[0]}")
         else:
             self._idle += 1
             if self._idle >= self.config.patience:
@@ -213,3 +216,11 @@ def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
         return 0
     runs = 2 if change.checked_in == "float64" else 1
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
+
+
+def _shrinking(edit: Split | Connect) -> Iterator[Split | Connect]:
+    """The edit itself; then a split of ever fewer of its units, the first ones."""
+    yield edit
+    if isinstance(edit, Split):
+        for count in range(len(edit.units) - 1, 0, -1):
+            yield edit.model_copy(update={"units": edit.units[:count]})

@@ -22,6 +22,11 @@ class LayerCorrelation:
         num_samples: that it was measured on.
         p_value: chance of one as large between unrelated layers.
         significant: whether it stands out although many pairs were looked at.
+
+    Example:
+        >>> pair = LayerCorrelation("conv1", "conv3", 0.7, 128, p_value=1e-20, significant=True)
+        >>> abs(pair.correlation) > noise_floor(pair.num_samples, num_pairs=3)
+        True
     """
 
     source: str

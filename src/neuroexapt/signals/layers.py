@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import fx
@@ -27,6 +27,9 @@ FOLLOWERS = (
     norms.response_norm,
 )
 
+_Reading: TypeAlias = tuple[fx.Node, list[fx.Node], list[fx.Node]]
+"""A weight layer, the layers that it reads directly, and all upstream of it."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -37,6 +40,12 @@ class Layer:
         node: name of its node in the graph.
         output: name, as edits accept it, of the last of what follows: what a connection would read.
         output_node: name of its node in the graph.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+        >>> layers(LivingModel(net, torch.zeros(2, 4)))[0]
+        Layer(name='0', node='_0', output='2', output_node='_2')
     """
 
     name: str
@@ -161,9 +170,7 @@ def _named(view: _View) -> Iterator[Layer]:
             yield Layer(label, node.name, last[1], last[0].name)
 
 
-def _adjacent(
-    view: _View, reading: Iterable[tuple[fx.Node, list[fx.Node], list[fx.Node]]]
-) -> frozenset[tuple[str, str]]:
+def _adjacent(view: _View, reading: Iterable[_Reading]) -> frozenset[tuple[str, str]]:
     """Names, so that all calls of one module are one layer."""
     return frozenset(
         (view.label(source), view.label(target)) for target, reads, _ in reading for source in reads
@@ -194,8 +201,8 @@ def _follows(view: _View, user: fx.Node, current: fx.Node) -> bool:
     return bool(before.shape == after.shape)
 
 
-def _reading(view: _View) -> Iterator[tuple[fx.Node, list[fx.Node], list[fx.Node]]]:
-    """For each weight layer: itself, the layers that it reads directly, and all upstream of it."""
+def _reading(view: _View) -> Iterator[_Reading]:
+    """What each weight layer reads, in the order of the graph."""
     found = view.weight_layers()
     # Sets of layers as the bits of whole numbers: their union costs next to nothing.
     bit = {node: 1 << index for index, node in enumerate(found)}

@@ -30,6 +30,14 @@ class Readings:
         num_samples: that were looked at.
         flops: spent on it, 2 a multiply-accumulate.
         seconds: wall-clock time.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> readings = sense(living, [(torch.randn(8, 4), None)], gradients=False)
+        >>> readings.num_samples, readings.flops, readings.dead["0"]
+        (8, 288, tensor([False, False, False]))
     """
 
     entropy: Mapping[str, Tensor] = field(repr=False)

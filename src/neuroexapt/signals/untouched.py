@@ -13,12 +13,11 @@ from neuroexapt.graph.assemble import preserve_state, restore_state
 
 @contextmanager
 def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Put modes, buffers and random numbers back as they were, whatever happens inside.
+    """Put a model's modes and buffers, and random numbers, back as they were.
 
-    So is everything else that modules hold, except what gradients and optimisers do to parameters.
-
-    Random numbers are torch's, of the CPU and of `device`, NumPy's and Python's: drawing batches
-    from a loader may use any of them.
+    So is whatever else its modules hold and `forward` may set; parameters are for the body to leave
+    alone. Random numbers are torch's, of the CPU and of `device`, NumPy's and Python's: drawing
+    batches from a loader may use any of them.
     """
     state = preserve_state(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]

@@ -1,0 +1,182 @@
+"""The grower grows when it is time, within its budget, and keeps a true record."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from small import CRITERION, batches, model
+from torch import Tensor
+
+from neuroexapt import (
+    Budget,
+    Connect,
+    DataError,
+    Grower,
+    Growth,
+    GrowthConfig,
+    LivingModel,
+    Split,
+    TrainingError,
+)
+from neuroexapt.growth.grower import check_flops
+
+EAGER = GrowthConfig(every=1, entropy_threshold=0.0, split_probability=1.0, max_connections=0)
+
+
+def grower(config: GrowthConfig = EAGER, budget: Budget | None = None) -> Grower:
+    living = LivingModel(model(), batches()[0][0][:4])
+    optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
+    return Grower(living, optimizer, CRITERION, budget, config, seed=3)
+
+
+def test_step_grows_every_few_epochs_only() -> None:
+    growing = grower(EAGER.model_copy(update={"every": 3}))
+    grown = [len(growing.step(batches(), metric=0.1)) for _ in range(7)]
+    assert [count > 0 for count in grown] == [False, False, True, False, False, True, False]
+
+
+def test_step_resizes_consumers_and_counts_from_the_models() -> None:
+    growing = grower()
+    before = sum(p.numel() for p in growing.living.parameters())
+    old = growing.living.graph_module
+    changes = growing.step(batches(), metric=0.1)
+    after = sum(p.numel() for p in growing.living.parameters())
+    assert changes[0].params_before == before == sum(p.numel() for p in old.parameters())
+    assert changes[-1].params_after == after > before
+    first, second = (growing.living.get_submodule(name) for name in ("0", "3"))
+    assert first.weight.shape[0] == second.weight.shape[1] == 7
+    growing.living(batches()[0][0])
+
+
+def test_step_connection_is_in_forward() -> None:
+    config = EAGER.model_copy(update={"max_connections": 1, "max_splits_per_layer": 0})
+    growing = grower(config)
+    changes = growing.step(batches(), metric=0.1)
+    assert [type(change.edit) for change in changes] == [Connect]
+    new = [a.new for a in changes[0].ancestry if a.old is None]
+    CRITERION(growing.living(batches()[0][0]), batches()[0][1]).backward()
+    assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in new)
+
+
+def test_records_hold_evidence_prediction_and_what_followed() -> None:
+    growing = grower()
+    growing.step(batches(), metric=0.1)
+    first = list(growing.growths)
+    assert first, "something grew"
+    assert all(growth.predicted is None and growth.followed is None for growth in first)
+    assert all(growth.evidence and growth.max_error <= 1e-5 for growth in first)
+    growing.step(batches(), metric=0.4)
+    closed = growing.growths[: len(first)]
+    assert sum(growth.followed for growth in closed) == pytest.approx(0.3)
+    later = growing.growths[len(first) :]
+    assert later[0].predicted == pytest.approx(0.3 / len(first))
+    assert all(Growth.model_validate_json(g.model_dump_json()) == g for g in growing.growths)
+
+
+@pytest.mark.parametrize("budget", [Budget(params=650), Budget(macs=26_000)])
+def test_budget_is_never_passed_and_ends_growth(budget: Budget) -> None:
+    growing = grower(budget=budget)
+    for _ in range(12):
+        growing.step(batches(), metric=0.1)
+        assert budget.exceeded(growing.living.cost()) is None
+    assert growing.stopped is not None
+    assert "budget" in growing.stopped
+    assert growing.growths, "what fits was grown"
+
+
+def test_budget_of_flops_ends_growth() -> None:
+    growing = grower(budget=Budget(train_flops=1e6))
+    assert growing.step(batches(), metric=0.1, train_flops=2e6) == []
+    assert growing.stopped == "the budget of training FLOPs is spent"
+
+
+def test_growth_ends_when_nothing_is_proposed() -> None:
+    config = GrowthConfig(every=1, entropy_threshold=1.0, max_connections=0, patience=2)
+    growing = grower(config)
+    assert [growing.step(batches(), metric=0.1) for _ in range(3)] == [[], [], []]
+    assert growing.stopped == "nothing was proposed in 2 growths in a row"
+
+
+def test_growth_ends_towards_the_end_of_training() -> None:
+    growing = grower()
+    assert growing.step(batches(), metric=0.1, progress=0.9) == []
+    assert growing.stopped is not None
+
+
+def test_flops_are_those_of_sensing_and_checks() -> None:
+    growing = grower()
+    macs = growing.living.cost().macs
+    changes = growing.step(batches(), metric=0.1)
+    sensing = 2 * 2 * macs * 64
+    assert growing.flops == sensing + sum(check_flops(change) for change in changes)
+    assert check_flops(changes[0]) == 4 * 8 * (changes[0].macs_before + changes[0].macs_after)
+
+
+def test_optimizer_goes_on_with_the_new_parameters() -> None:
+    growing = grower()
+    optimizer = growing.optimizer
+    assert isinstance(optimizer, torch.optim.SGD)
+    CRITERION(growing.living(batches()[0][0]), batches()[0][1]).backward()
+    optimizer.step()
+    growing.step(batches(), metric=0.1)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in growing.living.parameters()}
+    for parameter, state in optimizer.state.items():
+        assert state["momentum_buffer"].shape == parameter.shape
+
+
+def test_state_goes_on_as_if_unbroken() -> None:
+    unbroken, broken = grower(), grower()
+    for each in (unbroken, broken):
+        each.step(batches(), metric=0.1)
+    resumed = grower()
+    resumed.living = copy.deepcopy(broken.living)
+    resumed.optimizer = None
+    resumed.load_state_dict(broken.state_dict())
+    unbroken.step(batches(), metric=0.3)
+    resumed.step(batches(), metric=0.3)
+    without_times = [
+        [growth.model_copy(update={"seconds": 0.0}) for growth in each.growths]
+        for each in (unbroken, resumed)
+    ]
+    assert without_times[0] == without_times[1]
+    assert resumed.flops == unbroken.flops
+    for ours, theirs in zip(unbroken.living.parameters(), resumed.living.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_same_seed_same_growth_another_seed_another() -> None:
+    config = EAGER.model_copy(update={"split_probability": 0.5})
+
+    def splits(seed: int) -> list[Split]:
+        growing = grower(config)
+        growing.seed = seed
+        return [change.edit for change in growing.step(batches(), metric=0.1)]
+
+    assert splits(1) == splits(1)
+    assert len({str([edit.model_dump() for edit in splits(seed)]) for seed in range(4)}) > 1
+
+
+def test_loader_without_batches_is_refused() -> None:
+    growing = grower()
+    before = copy.deepcopy(growing.living.state_dict())
+    with pytest.raises(DataError, match="yields nothing"):
+        growing.step([], metric=0.1)
+    assert all(torch.equal(t, before[n]) for n, t in growing.living.state_dict().items())
+
+
+def test_broken_activations_are_named_and_nothing_changes() -> None:
+    growing = grower()
+    with torch.no_grad():
+        growing.living.get_parameter("3.weight")[0] = float("nan")
+    with pytest.raises(TrainingError, match="`3`"):
+        growing.step(batches(), metric=0.1)
+    assert growing.living.edits == ()
+
+
+def test_step_takes_any_iterable() -> None:
+    def stream() -> Iterator[tuple[Tensor, Tensor]]:
+        yield from batches(8)
+
+    assert grower().step(stream(), metric=0.1)

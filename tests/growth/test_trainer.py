@@ -1,0 +1,89 @@
+"""The loop counts what it spends, and the trainer keeps its contract."""
+
+import pytest
+import torch
+from small import CRITERION, batches, model
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError
+from neuroexapt.growth import Loop
+from neuroexapt.training import Recipe, build_optimizer, lr_factor, training_flops
+
+RECIPE = Recipe(lr=0.05, warmup=0.0)
+
+
+def loop(epochs: int = 3, max_flops: float | None = None) -> Loop:
+    living = LivingModel(model(), batches()[0][0][:4])
+    return Loop(
+        living, build_optimizer(living, RECIPE), CRITERION, RECIPE, epochs, max_flops=max_flops
+    )
+
+
+def test_flops_are_counted_sample_by_sample() -> None:
+    training = loop(epochs=2)
+    per_sample = training_flops(training.living, batches()[0], CRITERION)
+    records = [record for record, _ in training.run(batches(3), batches(1))]
+    assert [record.flops for record in records] == [per_sample * 96, per_sample * 192]
+
+
+def test_flops_end_the_run_within_an_epoch() -> None:
+    per_sample = training_flops(loop().living, batches()[0], CRITERION)
+    training = loop(epochs=50, max_flops=per_sample * 32 * 4)
+    records = [record for record, _ in training.run(batches(3), batches(1))]
+    assert len(records) == 2
+    assert training.flops == per_sample * 32 * 4
+
+
+def test_learning_rate_follows_the_schedule() -> None:
+    training = loop(epochs=2)
+    records = [record for record, _ in training.run(batches(2), batches(1))]
+    steps = [0.05 * lr_factor(RECIPE, share) for share in (0.25, 0.75)]
+    assert [record.lr for record in records] == pytest.approx(steps)
+
+
+def test_trainer_grows_and_tells() -> None:
+    data = batches(4)
+    config = DNMConfig.model_validate(
+        {"growth": {"every": 2, "entropy_threshold": 0.1, "split_probability": 1.0}}
+    )
+    trainer = DNMTrainer(model(), config)
+    evolved, history, changes = trainer.train_with_dynamic_morphogenesis(data, data[:1], epochs=6)
+    assert isinstance(evolved, LivingModel)
+    assert [record.epoch for record in history] == list(range(6))
+    assert tuple(change.edit for change in changes) == evolved.edits
+    assert changes
+    assert all(change.max_error <= 1e-5 for change in changes)
+    assert history[-1].params == evolved.cost().params > history[0].params
+
+
+def test_trainer_takes_a_torch_loader() -> None:
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches(3), strict=True))
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=16, shuffle=True)
+    _, history, _ = DNMTrainer(model()).train_with_dynamic_morphogenesis(loader, loader, epochs=1)
+    assert len(history) == 1
+
+
+def test_trainer_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="epochs is 0"):
+        DNMTrainer(model()).train_with_dynamic_morphogenesis(batches(), batches(), epochs=0)
+    with pytest.raises(ValueError, match="every"):
+        DNMTrainer(model(), {"growth": {"every": 0}})
+
+    class Undecided(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    undecided = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Undecided())
+    with pytest.raises(TraceError, match="'2'"):
+        DNMTrainer(undecided).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
+
+
+def test_loss_that_is_not_finite_stops_before_the_step() -> None:
+    training = loop()
+    bad = [(torch.full((8, 1, 6, 6), float("nan")), torch.zeros(8, dtype=torch.int64))]
+    before = {name: tensor.clone() for name, tensor in training.living.state_dict().items()}
+    with pytest.raises(TrainingError, match="loss"):
+        list(training.run(bad, batches(1)))
+    for name, tensor in training.living.state_dict().items():
+        assert torch.equal(tensor, before[name])
