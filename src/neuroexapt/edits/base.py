@@ -1,5 +1,6 @@
 """What every edit is: a frozen record, saved as JSON, that knows how to rewrite a graph."""
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,7 +71,8 @@ class Edit(BaseModel):
         Args:
             living: the model to change.
             optimizer: one or several, carried across.
-            seed: seeds the edit's randomness.
+            seed: seeds the edit's randomness, together with the number of edits before: newborns
+                of two equal edits aren't twins.
             loss: from a model to its loss on some data; needed by `Widen(init="gradmax")`.
             probe: inputs to check preservation on; by default the example input, varied.
             check: whether to check preservation.
@@ -80,7 +82,8 @@ class Edit(BaseModel):
         Raises:
             EditError: if the edit is refused.
         """
-        context = Context(torch.Generator().manual_seed(seed), loss, replaying)
+        draws = random.Random(f"{seed}, {len(living.edits)}")
+        context = Context(torch.Generator().manual_seed(draws.getrandbits(63)), loss, replaying)
         optimizers = listed(optimizer)
         return transact(
             living,

@@ -49,6 +49,12 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
         UserWarning: if state has another shape than its parameter (factored optimisers); it is
             reset.
     """
+    if (message := exchanged(optimizer, ancestry)) is not None:
+        warnings.warn(message, stacklevel=2)
+
+
+def exchanged(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> str | None:
+    """Carry an optimiser; gives what there is to warn of."""
     reset: list[str] = []
     for item in ancestry:
         if not isinstance(item.new, nn.Parameter):
@@ -57,24 +63,24 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
             _exchange(optimizer, item.old, item, reset)
         elif item.old is None:
             _join(optimizer, item)
-    if reset:
-        warnings.warn(
-            f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset "
-            "for " + ", ".join(reset),
-            stacklevel=2,
-        )
+    if not reset:
+        return None
+    return (
+        f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
+        + ", ".join(reset)
+    )
 
 
-def warn_of_untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> None:
-    """Warn of new parameters that no optimiser holds, as where those around are frozen."""
+def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> str | None:
+    """A warning of new parameters that no optimiser holds, as where those around are frozen."""
     held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
-    new = [item for item in ancestry if item.old is None and id(item.new) not in held]
-    if new:
-        warnings.warn(
-            f"no given optimiser trains {', '.join(item.name for item in new)}: it holds none of "
-            "the parameters that they resemble; add them with add_param_group",
-            stacklevel=2,
-        )
+    new = [item.name for item in ancestry if item.old is None and id(item.new) not in held]
+    if not new or not optimizers:
+        return None
+    return (
+        f"no given optimiser trains {', '.join(new)}: it holds none of the parameters that they "
+        "resemble; add them with add_param_group"
+    )
 
 
 def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str]) -> None:

@@ -39,10 +39,10 @@ class Connect(Edit):
         """Insert pooling, projection and sum."""
         source_node = settled(living.node(self.source))
         target_node = _before_activation(living, living.node(self.target))
-        _check_order(living, self, source_node, target_node)
-        source, target = place(living, source_node), place(living, target_node)
         if source_node is target_node:
             raise EditError(f"{self.source!r} and {self.target!r} are the same place; connect two")
+        _check_order(living, self, source_node, target_node)
+        source, target = place(living, source_node), place(living, target_node)
         insertion = Insertion.into(living)
         x, y = insertion.node(source_node.name), insertion.node(target_node.name)
         fitted = _fit(insertion, y, x, source, target)
@@ -78,7 +78,7 @@ def _is_activation(living: LivingModel, node: fx.Node) -> bool:
 def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
     if source in ancestors(target):
         return
-    if target in ancestors(source) or source is target:
+    if target in ancestors(source):
         raise EditError(
             f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends "
             "on the target; exchange them"

@@ -37,7 +37,7 @@ def load_edits(records: Any) -> tuple[AnyEdit, ...]:
         EditError: if a record is no known edit.
     """
     try:
-        return _ADAPTER.validate_python(tuple(records))
+        return _ADAPTER.validate_python(records)
     except ValidationError as error:
         raise EditError(f"these are no edits of this version: {error}") from error
 

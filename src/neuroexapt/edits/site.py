@@ -53,7 +53,7 @@ def place(living: LivingModel, node: fx.Node) -> Place:
             second (with up to three position dimensions behind) or last.
     """
     meta = living.example_output(node)
-    computed = any(before.op == "placeholder" for before in ancestors(node))
+    computed = any(before.op == "placeholder" for before in (node, *ancestors(node)))
     if not computed or not isinstance(meta, torch.Tensor) or not meta.is_floating_point():
         raise EditError(f"{node.name!r} gives no tensor of activations to attach to")
     shape = tuple(int(size) for size in meta.shape)

@@ -78,8 +78,26 @@ def divide_outgoing(
     outgoing = weight.index_select(dim, second)
     spread = _spread(outgoing, dim, weight)
     difference = newborn_like(outgoing.shape, weight, generator) * spread * variation
-    halved = weight.index_copy(dim, first, outgoing / 2 + difference)
-    return halved.index_copy(dim, second, outgoing / 2 - difference)
+    parent, twin = _shares(outgoing, difference)
+    return weight.index_copy(dim, first, parent).index_copy(dim, second, twin)
+
+
+def _shares(whole: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
+    """Half plus and half minus the difference; in half precision with no rounding of their sum.
+
+    There both shares are multiples of the whole's last place, and of its order at most: they are
+    represented exactly, and so is what they add up to.
+    """
+    if whole.dtype not in (torch.float16, torch.bfloat16):
+        return whole / 2 + difference, whole / 2 - difference
+    precision = torch.finfo(whole.dtype)
+    total = whole.float()
+    order = torch.ldexp(torch.ones_like(total), torch.frexp(total).exponent)
+    last_place = (order / 2).clamp_min(precision.smallest_normal) * precision.eps
+    share = torch.round((total / 2 + difference.float()) / last_place) * last_place
+    share = share.clamp(torch.maximum(-order, total - order), torch.minimum(order, total + order))
+    share = torch.where(total == 0, difference.float(), share)
+    return share.to(whole.dtype), (total - share).to(whole.dtype)
 
 
 def _spread(outgoing: Tensor, dim: int, weight: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Apply an edit all or nothing: build beside the old model, compare, then adopt."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import carry_optimizer, check_optimizers, warn_of_untrained
+from neuroexapt.edits.carry import check_optimizers, exchanged, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError
@@ -88,11 +89,10 @@ def transact(
                 f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
                 f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed"
             )
-    for optimizer in optimizers:
-        carry_optimizer(optimizer, rewrite.ancestry)
-    if optimizers:
-        warn_of_untrained(optimizers, rewrite.ancestry)
+    told = [exchanged(optimizer, rewrite.ancestry) for optimizer in optimizers]
     living.become(new, edit, after)
+    for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
+        warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
     return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)
 

@@ -82,6 +82,7 @@ def _newborn(
     if member.role is Role.PRODUCER:
         values = newborn_like(shape, taken, generator) * _rms(taken)
         values = _twinned(values, member.dim, newborns) if paired else values
+        _clear_padding(living, member, values)
     elif member.role is Role.CONSUMER and not paired:
         values = taken.new_zeros(shape)
     elif member.role is Role.CONSUMER:
@@ -94,6 +95,13 @@ def _newborn(
     else:
         values = torch.full(shape, _neutral(living, member, taken)).to(taken)
     return taken.index_copy(member.dim, where, values)
+
+
+def _clear_padding(living: LivingModel, member: Member, values: Tensor) -> None:
+    """The vector of an embedding's padding is zero and never learns, in newborn channels too."""
+    module = living.graph_module.get_submodule(member.tensor.rpartition(".")[0])
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        values[module.padding_idx] = 0
 
 
 def _twinned(values: Tensor, dim: int, newborns: Tensor) -> Tensor:

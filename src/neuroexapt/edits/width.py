@@ -191,9 +191,7 @@ def _following(
     nodes = {node.name: node for node in graph.nodes}
     replaced: dict[str, Attribute] = {}
     for site in sites:
-        node = nodes.get(site.node)
-        if node is None:
-            raise EditError(f"a dropout or norm inside the leaf at {site.node!r} can't follow")
+        node = nodes[site.node]
         module = root.get_submodule(str(node.target))
         source = torch.from_numpy(layout_of(site.units).source).to(device)
         made: nn.Module

@@ -75,7 +75,9 @@ class Recorder:
         self.marks.append((labels, role, name))
 
     def mask(self, key: str, dim: int, labels: Labels) -> None:
-        """Note what depends on channels without a tensor that shows it."""
+        """Note what depends on channels without a tensor that shows it; a leaf's parts can't."""
+        if "." in key:
+            self.freeze(labels, f"`{key}` is inside a leaf and can't follow it")
         self.masks.append((key, dim, labels))
 
     def anonymous(self, key: str, size: int) -> Labels:
