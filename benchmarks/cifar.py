@@ -59,11 +59,12 @@ def fingerprint(out: Path) -> str:
 
 def summary(out: Path) -> dict[str, Any]:
     """The run's summary, and its epochs and edits."""
+    kept = json.loads((out / "summary.json").read_text())
     events = read_events(out / "events.jsonl")
     epochs = [e for e in events if e["event"] == "epoch"]
     edits = [e for e in events if e["event"] == "edit"]
     return {
-        "summary": json.loads((out / "summary.json").read_text()),
+        "summary": {name: value for name, value in kept.items() if name != "command"},
         "curve": [[e["flops"], e["val_accuracy"], e["params"]] for e in epochs],
         "edits": [{"epoch": e["epoch"], "max_error": e["max_error"], **e["edit"]} for e in edits],
         "weights": fingerprint(out),

@@ -18,7 +18,8 @@ def provenance() -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    command = " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     return {
         "command": command,
         "commit": commit,

@@ -98,9 +98,11 @@ def _named(recorder: Recorder, units: Labels, owner: Labels) -> dict[int, str]:
 
 def _unused(recorder: Recorder, name: str, label: int, taken: set[str]) -> str:
     """The name, or that of the tensor: weights may be computed, or make channels in both ways."""
-    space = next(s for s in recorder.spaces if len(s.labels) and label in s.labels)
-    names = (name, maker(space.tensor), f"{space.tensor}[{space.dim}]")
-    return next(n for n in names if n and n not in taken)
+    if name and name not in taken:
+        return name
+    space = next(s for s in recorder.spaces if label in s.labels)
+    own = maker(space.tensor)
+    return own if own not in taken else f"{space.tensor}[{space.dim}]"
 
 
 class _Shared:
