@@ -55,12 +55,70 @@ def update(page: str, results: dict[str, Any]) -> None:
     """Write the table between the page's markers."""
     path = ROOT / page
     text = path.read_text("utf-8")
-    pattern = r"(<!-- digits -->\n).*?(\n<!-- end -->)"
+    pattern = r"(<!-- digits -->\n).*?(<!-- end -->)"
     replaced, count = re.subn(
-        pattern, lambda m: m[1] + table(page, results) + m[2], text, flags=re.DOTALL
+        pattern, lambda m: m[1] + table(page, results) + "\n" + m[2], text, flags=re.DOTALL
     )
     assert count == 1, f"{page} has no markers for the table"
     path.write_text(replaced, "utf-8")
+
+
+def measurements(digits: dict[str, Any]) -> str:
+    """The page of everything measured."""
+    cifar, speed = (
+        json.loads((RESULTS.parent / name).read_text()) for name in ("cifar10.json", "speed.json")
+    )
+    run, edits = cifar["unbroken"]["summary"], cifar["unbroken"]["edits"]
+    share = digits["grown"]["growth_flops_share"]
+    worst = max(edit["max_error"] for run in digits["grown"]["runs"] for edit in run["edits"])
+    same = "the same" if cifar["resumed_equals_unbroken"] else "other"
+    count = digits["grown"]["test_accuracy"]["n"]
+    cifar_worst = max(edit["max_error"] for edit in edits)
+    return f"""# Measurements
+
+Written by `python docs/readme_figures.py` from `benchmarks/results/`, where each file names its
+command, commit, versions and machine.
+
+## Digits: grown against the same seed network, equal training FLOPs
+
+{table("README.md", digits)}
+
+Test accuracy, mean ± standard deviation over {count} seeds. Sensing and edits took
+{share["mean"]:.2%} of the training FLOPs (at most {share["max"]:.2%}); the largest error of
+preservation was {worst:.1e}.
+
+## CIFAR-10: one run, unbroken, and killed and resumed
+
+`neuroexapt grow cifar10 --max-flops 2e13 --seed 0`: {run["params_seed"]:,} to
+{run["params_final"]:,} parameters by {run["splits"]} splits and {run["connections"]} connections,
+{run["test_accuracy"]:.2%} on the test images (one seed). Sensing and edits took
+{run["growth_flops_share"]:.2%} of the training FLOPs; the largest error of preservation was
+{cifar_worst:.1e}. Killed at {cifar["killed_at_flops"]:.1e} FLOPs and resumed, the run ended with
+{same} weights, bit by bit.
+
+## Speed on large networks
+
+| what | mean ± standard deviation, s | slowest | n |
+| --- | ---: | ---: | ---: |
+{speed_rows(speed)}
+"""
+
+
+def speed_rows(speed: dict[str, Any]) -> str:
+    """One row a timing."""
+    names = {
+        "resnet152_coupling_s": "shapes and channel groups of a ResNet-152",
+        "resnet50_widen_unchecked_s": "one `Widen` of a ResNet-50, unchecked",
+        "resnet50_widen_checked_s": "one `Widen` of a ResNet-50, checked",
+        "resnet50_split_checked_s": "one `Split` of a ResNet-50, checked",
+    }
+    rows = []
+    for key, name in names.items():
+        measured = speed[key]
+        rows.append(
+            f"| {name} | {cell(measured, '.3f')} | {measured['max']:.3f} | {measured['n']} |"
+        )
+    return "\n".join(rows)
 
 
 def draw(results: dict[str, Any]) -> None:
@@ -75,7 +133,7 @@ def draw(results: dict[str, Any]) -> None:
             error = [100 * (1 - smoothed) for smoothed in smooth(accuracy)]
             above.plot(flops, error, color=colour, alpha=0.75, linewidth=1.3)
             below.plot(flops, params, color=colour, alpha=0.75, linewidth=1.3)
-    above.set(yscale="log", ylabel="validation error, %", xscale="log")
+    above.set(yscale="log", ylabel="validation error, %\n(mean of five points)", xscale="log")
     below.set(yscale="log", ylabel="parameters", xlabel="training FLOPs")
     above.set_yticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
     above.minorticks_off()
@@ -85,7 +143,6 @@ def draw(results: dict[str, Any]) -> None:
         axes.tick_params(colors=INK)
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, metadata={"Date": None})
-    figure.savefig(PICTURE.with_suffix(".png"), dpi=130)
 
 
 def label(axes: Any, results: dict[str, Any]) -> None:
@@ -100,7 +157,7 @@ def label(axes: Any, results: dict[str, Any]) -> None:
 
 
 def smooth(values: tuple[float, ...], window: int = 5) -> list[float]:
-    """Running mean over the last few epochs."""
+    """Mean of each point and those before it, as many as the window holds."""
     return [
         sum(values[max(0, i - window + 1) : i + 1]) / len(values[max(0, i - window + 1) : i + 1])
         for i in range(len(values))
@@ -112,3 +169,4 @@ if __name__ == "__main__":
     for name in HEADINGS:
         update(name, measured)
     draw(measured)
+    (ROOT / "docs" / "measurements.md").write_text(measurements(measured), "utf-8")

@@ -156,7 +156,7 @@ class Growth(RuleBasedStateMachine):
 
 TestGrowth = Growth.TestCase
 TestGrowth.settings = settings(
-    max_examples=25,
+    max_examples=40,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,

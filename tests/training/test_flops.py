@@ -92,3 +92,20 @@ def test_training_flops_leave_model_and_random_numbers_alone(kind: type[nn.Modul
 def test_training_flops_are_counted_where_gradients_are_off() -> None:
     with torch.no_grad():
         assert training_flops(nn.Linear(3, 5), batch(4, 3), CRITERION) == 60
+
+
+def test_training_flops_count_attention_on_the_cpu() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = nn.Linear(8, 24)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = (part[:, None] for part in self.qkv(x).chunk(3, dim=-1))
+            return nn.functional.scaled_dot_product_attention(q, k, v).mean((1, 2))
+
+    batch = torch.randn(2, 16, 8), torch.zeros(2, dtype=torch.int64)
+    linear = 2 * (2 * 16 * 8 * 24)  # forward and the weight's gradient; the input needs none
+    product = 2 * 16 * 16 * 8  # queries with keys; as much for scores with values
+    attention = 2 * product + 5 * product  # forward; scores again, and four gradients
+    assert training_flops(Attention(), batch, nn.CrossEntropyLoss()) == linear + attention

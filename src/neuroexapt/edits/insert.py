@@ -32,7 +32,10 @@ class Insertion:
     @classmethod
     def into(cls, living: LivingModel) -> "Insertion":
         """Start on a copy of a model's graph."""
-        return cls(living, f"edit{len(living.edits)}", copied(living.graph_module.graph))
+        prefix = f"edit{len(living.edits)}"
+        while hasattr(living, prefix):  # a part of the user's own
+            prefix += "_"
+        return cls(living, prefix, copied(living.graph_module.graph))
 
     def node(self, name: str) -> fx.Node:
         """The copied node of that name."""

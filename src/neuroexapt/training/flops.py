@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    conv_flop_count,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from neuroexapt.training.loop import Criterion
 from neuroexapt.training.modes import mode
@@ -47,8 +52,32 @@ def _conv_backward_flops(
     return forward * sum(output_mask[:2])
 
 
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    """Count attention on the CPU, which torch's own table lacks."""
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward_flops(
+    grad_out: Sequence[int],
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *_: object,
+    **__: object,
+) -> int:
+    """Count its gradients, with the scores computed again."""
+    return int(sdpa_backward_flop_count(grad_out, query, key, value))
+
+
 def _counter() -> FlopCounterMode:
-    formulas = {torch.ops.aten.convolution_backward: _conv_backward_flops}
+    aten = torch.ops.aten
+    formulas = {
+        aten.convolution_backward: _conv_backward_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    }
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
