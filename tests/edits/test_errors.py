@@ -265,3 +265,35 @@ def test_replay_on_another_seed_model_is_refused():
 def test_errors_are_value_errors():
     assert issubclass(EditError, ValueError)
     assert issubclass(TraceError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("edit0.project", "6"), ("0", "edit0.pool"), ("edit1.last", "6")]
+)
+def test_connection_where_a_zero_layer_silences_it_is_refused(source, target):
+    """Its projection is zero; with zero on the other side too it would never learn."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Conv2d(4, 5, 1),
+    )
+    living = LivingModel(model, torch.randn(2, 3, 8, 8))
+    living.apply(Connect(source="1", target="3"))
+    living.apply(Deepen(after="4"))
+    before = living.graph_module
+    with pytest.raises(EditError, match="silenced"):
+        living.apply(Connect(source=source, target=target))
+    assert living.graph_module is before
+    with torch.no_grad():
+        for name in ("edit0.project", "edit1.last"):
+            living.get_submodule(name).weight.normal_()
+    change = living.apply(Connect(source=source, target=target))
+    living(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    assert all(bool(item.new.grad.any()) for item in change.ancestry)
+    twin = replay(model, torch.randn(2, 3, 8, 8), living.edits)
+    twin.load_state_dict(living.state_dict())

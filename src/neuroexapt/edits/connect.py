@@ -10,6 +10,7 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.deepen import CONVOLUTIONS
 from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
 from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.silence import has_something_to_say, is_heard
 from neuroexapt.edits.site import Place, ancestors, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -35,13 +36,15 @@ class Connect(Edit):
     source: str
     target: str
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:  # noqa: ARG002 - an Edit's
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Insert pooling, projection and sum."""
         source_node = settled(living.node(self.source))
         target_node = _before_activation(living, living.node(self.target))
         if source_node is target_node:
             raise EditError(f"{self.source!r} and {self.target!r} are the same place; connect two")
         _check_order(living, self, source_node, target_node)
+        if not context.replaying:  # then weights are still to be loaded
+            _check_alive(living, self, source_node, target_node)
         source, target = place(living, source_node), place(living, target_node)
         insertion = Insertion.into(living)
         x, y = insertion.node(source_node.name), insertion.node(target_node.name)
@@ -88,6 +91,19 @@ def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx
         raise EditError(
             f"{edit.source!r} is computed after {edit.target!r}; exchange source and target"
         )
+
+
+def _check_alive(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
+    """The projection starts at zero: with zero on its other side too, it would never learn."""
+    for name, alive in (
+        (edit.source, has_something_to_say(living, source)),
+        (edit.target, is_heard(living, target)),
+    ):
+        if not alive:
+            raise EditError(
+                f"{name!r} is silenced by a layer whose weights are all zero, so a connection "
+                "there would get no gradient; train for a step first, or connect outside of it"
+            )
 
 
 def _fit(insertion: Insertion, after: fx.Node, x: fx.Node, source: Place, target: Place) -> fx.Node:

@@ -2,8 +2,7 @@
 
 import copy
 import difflib
-import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar, cast
 
 import torch
@@ -11,18 +10,16 @@ from torch import fx, nn
 from torch.optim import Optimizer
 
 from neuroexapt.errors import EditError, TraceError
+from neuroexapt.graph.admission import by_name, check_traced, given_names, reference
 from neuroexapt.graph.assemble import assemble, attribute, referenced
-from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
-from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs, probe, run_example
+from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.tracing import Leaf, owner_of, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
-
-TRACED_TOLERANCE = 1e-4
 
 ADOPTED = {
     "_graph_module",
@@ -81,13 +78,13 @@ class LivingModel(nn.Module):
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
         inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
-        expected = _reference(model, inputs)
-        traced = trace(model, leaves, _given(model, inputs))
+        expected = reference(model, inputs)
+        traced = trace(model, leaves, given_names(model, inputs))
         _check_names(traced)
         self._edits = ()
         self.example_inputs = inputs
         self._adopt(traced)
-        _check_traced(model, traced, inputs, expected)
+        check_traced(model, traced, inputs, expected)
 
     @classmethod
     def within(
@@ -119,13 +116,13 @@ class LivingModel(nn.Module):
             lambda _module, args, kwargs: caught.append(Inputs(args, kwargs)), with_kwargs=True
         )
         try:
-            _reference(parent, as_inputs(example_input))
+            reference(parent, as_inputs(example_input))
         finally:
             hook.remove()
         if not caught:
             raise TraceError(f"{type(parent).__name__} never calls {name!r} on this example_input")
         inputs = caught[0]
-        given = inputs.args if not inputs.kwargs else _by_name(part, inputs)
+        given = inputs.args if not inputs.kwargs else by_name(part, inputs)
         living = cls(part, given, leaves)
         owner, _, attribute = name.rpartition(".")
         setattr(parent.get_submodule(owner), attribute, living)
@@ -302,52 +299,6 @@ def _check_names(traced: fx.GraphModule) -> None:
         )
 
 
-def _given(model: nn.Module, inputs: Inputs) -> list[str]:
-    """Names of the inputs that an example gives."""
-    names = [p.name for p in inspect.signature(model.forward).parameters.values()]
-    return [*names[: len(inputs.args)], *inputs.kwargs]
-
-
-def _by_name(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
-    names = _given(module, Inputs(inputs.args, {}))
-    return {**dict(zip(names, inputs.args, strict=False)), **inputs.kwargs}
-
-
-def _reference(model: nn.Module, inputs: Inputs) -> Any:
-    return run_in_mode(model, inputs, training=False, run=run_example)
-
-
-def _check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
-    """The traced graph must compute what the model computes, in eval and in train mode."""
-    varied = probe(inputs, seed=0)
-    for training in (False, True):
-        theirs = _trained_output(model, inputs, varied) if training else expected
-        if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
-            raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
-        ours = run_in_mode(traced, varied if training else inputs, training)
-        error = relative_error(theirs, ours)
-        if not error <= TRACED_TOLERANCE:
-            raise TraceError(
-                f"tracing changes what {type(model).__name__} computes in "
-                f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
-                "depends on something besides its inputs; keep that part whole with leaves=(...)"
-            )
-
-
-def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs) -> Any:
-    """The output in train mode on the example, repeated to several samples as checks give it."""
-    try:
-        return run_in_mode(model, varied, training=True, run=run_example)
-    except TraceError as error:
-        if varied.batch_size == inputs.batch_size:
-            raise
-        raise TraceError(
-            f"{type(model).__name__} takes the example_input of {inputs.batch_size} samples, but "
-            f"not {varied.batch_size} in train mode: {error.__cause__}. Give inputs whose first "
-            f"dimension is the batch, or an example_input of at least {varied.batch_size} samples"
-        ) from error
-
-
 def _within(name: str, owner: str) -> bool:
     return owner == name or owner.startswith(f"{name}.")
 
@@ -360,9 +311,3 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     known = list(dict.fromkeys(names))
     close = difflib.get_close_matches(name, known, n=3) or known[:5]
     return "the nearest are " + ", ".join(repr(n) for n in close)
-
-
-def parameters_by_name(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters and buffers with their names, tied ones under each name."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)

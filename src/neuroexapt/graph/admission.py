@@ -1,0 +1,69 @@
+"""Whether a model and its example fit each other and the traced graph."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from neuroexapt.errors import TraceError
+from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
+from neuroexapt.graph.inputs import Inputs, probe, run_example
+
+TRACED_TOLERANCE = 1e-4
+
+
+def given_names(model: nn.Module, inputs: Inputs) -> list[str]:
+    """Names of the inputs that an example gives."""
+    names = [p.name for p in inspect.signature(model.forward).parameters.values()]
+    return [*names[: len(inputs.args)], *inputs.kwargs]
+
+
+def by_name(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
+    """All inputs of an example as keywords."""
+    names = given_names(module, Inputs(inputs.args, {}))
+    return {**dict(zip(names, inputs.args, strict=False)), **inputs.kwargs}
+
+
+def reference(model: nn.Module, inputs: Inputs) -> Any:
+    """What the model gives for the example in eval mode.
+
+    Raises:
+        TraceError: if it doesn't run on it.
+    """
+    return run_in_mode(model, inputs, training=False, run=run_example)
+
+
+def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
+    """Compare the traced graph with the model, in eval and in train mode.
+
+    Raises:
+        TraceError: if they differ, or the model gives NaN.
+    """
+    varied = probe(inputs, seed=0)
+    for training in (False, True):
+        theirs = _trained_output(model, inputs, varied) if training else expected
+        if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
+            raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
+        ours = run_in_mode(traced, varied if training else inputs, training)
+        error = relative_error(theirs, ours)
+        if not error <= TRACED_TOLERANCE:
+            raise TraceError(
+                f"tracing changes what {type(model).__name__} computes in "
+                f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
+                "depends on something besides its inputs; keep that part whole with leaves=(...)"
+            )
+
+
+def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs) -> Any:
+    """The output in train mode on the example, repeated to several samples as checks give it."""
+    try:
+        return run_in_mode(model, varied, training=True, run=run_example)
+    except TraceError as error:
+        if varied.batch_size == inputs.batch_size:
+            raise
+        raise TraceError(
+            f"{type(model).__name__} takes the example_input of {inputs.batch_size} samples, but "
+            f"not {varied.batch_size} in train mode: {error.__cause__}. Give inputs whose first "
+            f"dimension is the batch, or an example_input of at least {varied.batch_size} samples"
+        ) from error
