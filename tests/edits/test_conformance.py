@@ -239,6 +239,16 @@ def loss_of(subject: Subject):
     return loss
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@each_family
+def test_gradmax_preserves_on_every_group(family, dtype):
+    subject = Subject(family, dtype)
+    for name in subject.growable:
+        subject.expected = outputs(subject.living, subject.inputs)
+        widen = Widen(group=name, count=1, init="gradmax")
+        subject.preserve(widen, check=False, loss=loss_of(subject))
+
+
 def first_accepted(subject: Subject, edits: Iterable[Edit]) -> None:
     """Apply the first of the edits that fits the model; some models have no place for any."""
     for edit in edits:
