@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "everything pruned": (Prune(group="stem", units=tuple(range(6))), "keep at least one"),
     "live unit pruned": (
         Prune(group="hidden", units=(1,)),
-        r"would change the model's output by .*; nothing was changed",
+        r"outgoing weights of these units aren't zero; nothing was changed",
     ),
     "unknown node": (Deepen(after="relv"), r"no node 'relv'; the nearest are 'relu'"),
     "identity after a smooth activation": (
@@ -297,3 +297,13 @@ def test_connection_where_a_zero_layer_silences_it_is_refused(source, target):
     assert all(bool(item.new.grad.any()) for item in change.ancestry)
     twin = replay(model, torch.randn(2, 3, 8, 8), living.edits)
     twin.load_state_dict(living.state_dict())
+
+
+def test_pruning_units_that_are_only_dead_on_the_probe_is_refused():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with torch.no_grad():
+        model[0].weight[2], model[0].bias[2], model[2].weight[:, 2] = 1.0, -3.5, 5.0
+    living = LivingModel(model, torch.rand(4, 4))
+    with pytest.raises(EditError, match="outgoing weights"):
+        living.apply(Prune(group="0", units=(2,)))
+    assert living.edits == ()

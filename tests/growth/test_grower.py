@@ -12,6 +12,7 @@ from neuroexapt import (
     Budget,
     Connect,
     DataError,
+    EditError,
     Grower,
     Growth,
     GrowthConfig,
@@ -180,3 +181,19 @@ def test_step_takes_any_iterable() -> None:
         yield from batches(8)
 
     assert grower().step(stream(), metric=0.1)
+
+
+@pytest.mark.parametrize("metric", [None, "good", float("nan")])
+def test_metric_that_is_no_number_is_refused_before_anything_changes(metric: object) -> None:
+    growing = grower()
+    with pytest.raises(ValueError, match="metric is"):
+        growing.step(batches(), metric=metric)
+    assert growing.living.edits == ()
+
+
+def test_foreign_optimizer_is_refused_and_not_called_the_end_of_growth() -> None:
+    growing = grower()
+    growing.optimizer = torch.optim.SGD(model().parameters(), lr=0.1)
+    with pytest.raises(EditError, match="none of this model"):
+        growing.step(batches(), metric=0.1)
+    assert growing.stopped is None

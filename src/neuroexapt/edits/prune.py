@@ -2,19 +2,25 @@
 
 from typing import Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.edits.width import checked_units, growable, resize
 from neuroexapt.errors import EditError
-from neuroexapt.graph import LivingModel
+from neuroexapt.graph import ChannelGroup, LivingModel
+from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.groups import pruned
+from neuroexapt.graph.value import Labels
 
 
 class Prune(Edit):
     """Remove units of a group, everywhere.
 
-    Exact where their outgoing weights are zero. Otherwise the edit changes the function, and is
-    refused with the error it would make, unless `preserving=False` consents to that.
+    Exact where their outgoing weights are zero. Otherwise the edit changes the function, if not on
+    the inputs at hand then on others, and is refused unless `preserving=False` consents to that.
 
     Attributes:
         group: name of the channel group.
@@ -26,7 +32,7 @@ class Prune(Edit):
     group: str
     units: tuple[int, ...]
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:  # noqa: ARG002 - an Edit's
+    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Drop the units from every member of the group."""
         group = growable(living, self.group)
         removed = checked_units(group, self.units)
@@ -34,8 +40,25 @@ class Prune(Edit):
             raise EditError(
                 f"pruning would leave no unit of the group {self.group!r}; keep at least one"
             )
+        if self.preserving and not context.replaying and not _are_silent(living, group, removed):
+            raise EditError(
+                f"{self!r} would change the model's function: the outgoing weights of these "
+                "units aren't zero; nothing was changed. Consent with preserving=False: Change.max_error then "
+                "tells by how much"
+            )
         return resize(living, group, lambda units: pruned(units, removed), lambda taken, *_: taken)
 
     def __str__(self) -> str:
         """One line for people."""
         return f"prune {plural(len(self.units), 'unit')} of {self.group}"
+
+
+def _are_silent(living: LivingModel, group: ChannelGroup, units: Labels) -> bool:
+    """Whether everything that reads these units does so with zero weights."""
+    for member in group.consumers:
+        weight = attribute(living.graph_module, member.tensor)
+        assert isinstance(weight, Tensor), f"{member.tensor} is no tensor"
+        positions = torch.from_numpy(np.flatnonzero(np.isin(member.units, units)))
+        if bool(weight.detach().index_select(member.dim, positions.to(weight.device)).any()):
+            return False
+    return True

@@ -1,6 +1,7 @@
 """Growth as a step in anyone's training loop."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from neuroexapt.edits import Change, Connect, Split
+from neuroexapt.edits.base import listed
+from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.errors import EditError
 from neuroexapt.graph import Cost, LivingModel
 from neuroexapt.growth.budget import Budget
@@ -103,7 +106,15 @@ class Grower:
         Raises:
             DataError: if the loader yields nothing usable.
             TrainingError: if activations or gradients aren't finite.
+            EditError: if an optimiser has nothing to do with the model.
+            ValueError: if `metric` is no finite number.
         """
+        if not isinstance(metric, int | float) or not math.isfinite(metric):
+            raise ValueError(
+                f"metric is {metric!r}; give a finite number, larger for a better model, such as "
+                "the accuracy on held-out data"
+            )
+        check_optimizers(listed(self.optimizer), self.living)
         self._epoch += 1
         if self.stopped is not None or self._epoch % self.config.every:
             return []

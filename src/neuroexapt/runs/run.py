@@ -190,9 +190,11 @@ def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: Event
         return _begin_again(folder, config, log)
     checkpoint = load_checkpoint(folder, path)
     session = build(config, checkpoint)
-    log.cut(checkpoint.progress.events)
-    forget_after(folder, checkpoint.progress.epochs)
+    # In this order, so that a kill in between leaves a run that can be resumed: without a summary
+    # it isn't over, and the events may be longer than the newest checkpoint knows, never shorter.
     folder.summary.unlink(missing_ok=True)
+    forget_after(folder, checkpoint.progress.epochs)
+    log.cut(checkpoint.progress.events)
     command = read_events(folder.events)[0].get("command")
     log.append("resume", {"epochs": checkpoint.progress.epochs} | where(session))
     return Run(folder, session, log, command)
