@@ -268,7 +268,7 @@ def test_errors_are_value_errors():
 
 
 @pytest.mark.parametrize(
-    ("source", "target"), [("edit0.project", "6"), ("0", "edit0.pool"), ("edit1.last", "6")]
+    ("source", "target"), [("edit0.project", "6"), ("0", "edit0_pool"), ("edit1.last", "6")]
 )
 def test_connection_where_a_zero_layer_silences_it_is_refused(source, target):
     """Its projection is zero; with zero on the other side too it would never learn."""

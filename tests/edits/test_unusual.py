@@ -487,3 +487,17 @@ def test_edit_that_gives_a_broken_model_is_refused():
     with pytest.raises(EditError, match=r"gives a model that doesn't run .*; nothing was changed"):
         living.apply(Broken(group="0", count=1))
     assert living.graph_module is before
+
+
+def test_connection_follows_other_input_sizes_than_the_example():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.Upsample(scale_factor=4)
+    )
+    living = LivingModel(model, torch.randn(2, 3, 16, 16))
+    other = torch.randn(2, 3, 24, 24)
+    expected = living(other)
+    living.apply(Connect(source="0", target="2"))
+    living.apply(Connect(source="2", target="3"))
+    assert torch.allclose(living(other), expected, atol=1e-6)
+    assert living.group("0").frozen is None

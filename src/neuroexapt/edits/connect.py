@@ -17,7 +17,11 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.graph.rules import elementwise
 from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, module_rule
 
-POOLS = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+POOLS = {
+    1: nn.functional.adaptive_avg_pool1d,
+    2: nn.functional.adaptive_avg_pool2d,
+    3: nn.functional.adaptive_avg_pool3d,
+}
 
 
 class Connect(Edit):
@@ -55,7 +59,8 @@ class Connect(Edit):
             projection.weight.zero_()
         added = insertion.call(last, "project", projection, fitted)
         total = insertion.apply(added, "sum", operator.add, y, added)
-        replace_uses(y, total, keep=(total,))
+        sizes = [node for node in y.users if node.name == f"{insertion.prefix}_shape"]
+        replace_uses(y, total, keep=(total, *sizes))
         return insertion.finish(parameters_near(living, target_node))
 
     def __str__(self) -> str:
@@ -126,9 +131,11 @@ def _fit(insertion: Insertion, after: fx.Node, x: fx.Node, source: Place, target
         return x
     if source.spatial == target.spatial:
         return x
+    shape = insertion.apply(after, "shape", getattr, after, "shape")
+    size = insertion.apply(shape, "size", operator.getitem, shape, slice(2, None))
     if all(a >= b for a, b in zip(source.spatial, target.spatial, strict=True)):
-        return insertion.call(after, "pool", POOLS[len(target.spatial)](target.spatial), x)
-    return insertion.call(after, "pool", nn.Upsample(size=target.spatial), x)
+        return insertion.apply(size, "pool", POOLS[len(target.spatial)], x, size)
+    return insertion.apply(size, "pool", nn.functional.interpolate, x, size)
 
 
 def _projection(source: Place, target: Place) -> nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d:

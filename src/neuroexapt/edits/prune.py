@@ -43,8 +43,8 @@ class Prune(Edit):
         if self.preserving and not context.replaying and not _are_silent(living, group, removed):
             raise EditError(
                 f"{self!r} would change the model's function: the outgoing weights of these "
-                "units aren't zero; nothing was changed. Consent with preserving=False: Change.max_error then "
-                "tells by how much"
+                "units aren't zero; nothing was changed. Consent with preserving=False: "
+                "Change.max_error then tells by how much"
             )
         return resize(living, group, lambda units: pruned(units, removed), lambda taken, *_: taken)
 
