@@ -1,11 +1,14 @@
 """neuroexapt: neural networks that grow while they train."""
 
 from neuroexapt.edits import (
+    Activate,
+    Attend,
     Change,
     Connect,
     Deepen,
     Edit,
     Prune,
+    Settle,
     Split,
     Widen,
     carry_optimizer,
@@ -36,6 +39,8 @@ from neuroexapt.signals import Readings, sense
 from neuroexapt.training import History, Recipe
 
 __all__ = [
+    "Activate",
+    "Attend",
     "Budget",
     "Change",
     "ChannelGroup",
@@ -59,6 +64,7 @@ __all__ = [
     "Readings",
     "Recipe",
     "RunError",
+    "Settle",
     "Split",
     "TraceError",
     "TrainingError",

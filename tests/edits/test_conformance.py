@@ -24,6 +24,8 @@ from tolerance import (
 from torch import Tensor, nn
 
 from neuroexapt import (
+    Activate,
+    Attend,
     Change,
     Connect,
     Deepen,
@@ -31,11 +33,13 @@ from neuroexapt import (
     EditError,
     LivingModel,
     Prune,
+    Settle,
     Split,
     Widen,
     replay,
 )
 from neuroexapt.edits import dump_edits, load_edits
+from neuroexapt.edits.activate import CANDIDATES, activations
 from neuroexapt.graph import Inputs as Probe
 from neuroexapt.graph import Role
 
@@ -199,7 +203,7 @@ def places(subject: Subject, count: int) -> list[str]:
     return subject.random.sample(names, min(count, len(names)))
 
 
-@pytest.mark.parametrize("form", ["residual", "identity"])
+@pytest.mark.parametrize("form", ["residual", "bottleneck", "inverted", "identity"])
 @each_family
 def test_deepen_preserves_wherever_it_is_accepted(family, form):
     """What it refuses, it refuses for a reason, and not because the function would change."""
@@ -227,6 +231,48 @@ def test_connect_preserves_wherever_it_is_accepted(family):
     for change in changes:
         (item,) = change.ancestry
         assert gradients(subject)[id(item.new)].any()
+
+
+@pytest.mark.parametrize("form", ["channels", "positions"])
+@each_family
+def test_attend_preserves_wherever_it_is_accepted(family, form):
+    subject, changes = Subject(family), []
+    for name in places(subject, 5):
+        (source,) = places(subject, 1)
+        edits = [Attend(after=name, form=form)]
+        if form == "channels":
+            edits.append(Attend(after=name, source=source))
+        for edit in edits:
+            try:
+                changes.append(subject.preserve(edit, check=False))
+            except EditError as error:
+                assert "would change" not in str(error)
+    for change in changes:
+        grads = gradients(subject)
+        assert any(grads[id(item.new)].any() for item in change.ancestry)
+
+
+@each_family
+def test_activate_preserves_and_settles(family):
+    """Every activation towards every candidate in turn; back again is exact, forth is not."""
+    subject = Subject(family)
+    names = activations(subject.living)
+    accepted = []
+    for index, name in enumerate(names):
+        to = list(CANDIDATES)[index % len(CANDIDATES)]
+        try:
+            accepted.append(subject.preserve(Activate(node=name, to=to), check=False))
+        except EditError as error:
+            assert "would change" not in str(error)
+    grads = gradients(subject)
+    assert not accepted or any(grads[id(c.ancestry[0].new)].any() for c in accepted)
+    for change in reversed(accepted):
+        blend = change.ancestry[0].name.removesuffix(".amount")
+        with pytest.raises(EditError, match="not every channel's amount is 1"):
+            subject.living.apply(Settle(blend=blend, keep="second"))
+        subject.preserve(Settle(blend=blend, keep="first"), check=False)
+    assert activations(subject.living) == names
+    assert not [name for name in subject.living.nodes if name.startswith("edit")]
 
 
 def loss_of(subject: Subject):
@@ -273,12 +319,23 @@ def grow(subject: Subject) -> Iterator[None]:
         yield subject.preserve(widen, loss=loss_of(subject))
         last = subject.living.group(name).size - 1
         yield subject.preserve(Prune(group=name, units=(last,)))
-    for form in ("residual", "identity"):
+    for form in ("residual", "bottleneck", "inverted", "identity"):
         yield first_accepted(
             subject, [Deepen(after=name, form=form) for name in places(subject, 6)]
         )
     pairs = [(places(subject, 1)[0], places(subject, 1)[0]) for _ in range(6)]
     yield first_accepted(subject, [Connect(source=a, target=b) for a, b in pairs])
+    for form in ("channels", "positions"):
+        yield first_accepted(
+            subject, [Attend(after=name, form=form) for name in places(subject, 6)]
+        )
+    yield first_accepted(
+        subject, [Activate(node=name, to="gelu") for name in activations(subject.living)]
+    )
+    if (last := subject.living.edits[-1]).kind == "activate":
+        blend = f"edit{len(subject.living.edits) - 1}.blend"
+        yield subject.preserve(Settle(blend=blend, keep="first"))
+        yield subject.preserve(last)
     if subject.growable:
         yield subject.preserve(Split(group=group(), units=(0,)))
 

@@ -10,17 +10,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tolerance import assert_same_outputs, built, example_of, outputs
 
 from neuroexapt import (
+    Activate,
+    Attend,
     Connect,
     Deepen,
     Edit,
     EditError,
     LivingModel,
     Prune,
+    Settle,
     Split,
     Widen,
     replay,
 )
 from neuroexapt.edits import dump_edits, load_edits
+from neuroexapt.edits.activate import CANDIDATES, activations, blends
 
 NAMES = ("mlp", "resnet_basic", "mobilenet_v3", "densenet", "gated", "tied_twins", "text_cnn")
 MACHINE_FAMILIES = {family.name: family for family in FAMILIES if family.name in NAMES}
@@ -93,13 +97,30 @@ class Growth(RuleBasedStateMachine):
             self.apply(Prune(group=name, units=(unit,), preserving=False))
             self.measure()
 
-    @rule(data=st.data(), form=st.sampled_from(["residual", "identity"]))
+    @rule(data=st.data(), form=st.sampled_from(["residual", "bottleneck", "inverted", "identity"]))
     def deepen(self, data: st.DataObject, form: str) -> None:
         self.apply_where_it_fits(Deepen(after=self.node(data), form=form))
 
     @rule(data=st.data())
     def connect(self, data: st.DataObject) -> None:
         self.apply_where_it_fits(Connect(source=self.node(data), target=self.node(data)))
+
+    @rule(data=st.data(), form=st.sampled_from(["channels", "positions"]))
+    def attend(self, data: st.DataObject, form: str) -> None:
+        self.apply_where_it_fits(Attend(after=self.node(data), form=form))
+
+    @rule(data=st.data(), to=st.sampled_from(sorted(CANDIDATES)))
+    def activate(self, data: st.DataObject, to: str) -> None:
+        name = data.draw(st.sampled_from(activations(self.living)), label="activation")
+        self.apply_where_it_fits(Activate(node=name, to=to))
+
+    @rule(data=st.data(), keep=st.sampled_from(["first", "second"]))
+    def settle(self, data: st.DataObject, keep: str) -> None:
+        names = list(blends(self.living))
+        if names:
+            name = data.draw(st.sampled_from(names), label="blend")
+            self.apply(Settle(blend=name, keep=keep, preserving=False))
+            self.measure()
 
     def apply_where_it_fits(self, edit: Edit) -> None:
         try:

@@ -4,7 +4,7 @@ from families import FAMILIES, LEAVES, Family
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuroexapt import Connect, EditError, LivingModel, Split
+from neuroexapt import Activate, Attend, Connect, EditError, LivingModel, Split
 from neuroexapt.edits.base import Context
 from neuroexapt.signals import adjacent, distant_pairs, layers
 
@@ -189,3 +189,15 @@ def test_distant_pairs_of_a_family_have_no_cycle_and_no_neighbours(family: Famil
         except EditError as error:
             assert "cycle" not in str(error)
             assert "exchange" not in str(error)
+
+
+def test_grown_attention_and_blends_belong_to_the_layer_before_them() -> None:
+    model = sequential()
+    before = layers(model)
+    model.apply(Activate(node="2", to="silu"))
+    model.apply(Attend(after="edit0.blend"))
+    model.apply(Attend(after="5", form="positions"))
+    after = layers(model)
+    assert [layer.name for layer in after] == [layer.name for layer in before]
+    outputs = [layer.output for layer in after]
+    assert outputs == ["edit1_scaled", "edit2_sum", before[2].output, before[3].output]

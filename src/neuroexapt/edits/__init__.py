@@ -1,5 +1,7 @@
 """Change: function-preserving edits, and what carries the optimiser across them."""
 
+from neuroexapt.edits.activate import Activate, Settle
+from neuroexapt.edits.attend import Attend
 from neuroexapt.edits.base import Edit
 from neuroexapt.edits.carry import carry_optimizer
 from neuroexapt.edits.change import Change
@@ -12,13 +14,16 @@ from neuroexapt.edits.split import Split
 from neuroexapt.edits.widen import Widen
 
 __all__ = [
+    "Activate",
     "Ancestry",
     "AnyEdit",
+    "Attend",
     "Change",
     "Connect",
     "Deepen",
     "Edit",
     "Prune",
+    "Settle",
     "Split",
     "Widen",
     "carry_optimizer",

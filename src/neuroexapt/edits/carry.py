@@ -57,6 +57,8 @@ def exchanged(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> str | None:
     """Carry an optimiser; gives what there is to warn of."""
     reset: list[str] = []
     for item in ancestry:
+        if item.new is None and item.old is not None:
+            _leave(optimizer, item.old)
         if not isinstance(item.new, nn.Parameter):
             continue
         if isinstance(item.old, nn.Parameter):
@@ -83,6 +85,16 @@ def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> 
     )
 
 
+def _leave(optimizer: Optimizer, old: Tensor) -> None:
+    """Forget a parameter that is gone."""
+    for group in optimizer.param_groups:
+        kept = [index for index, p in enumerate(group["params"]) if p is not old]
+        for key in ("params", "param_names"):
+            if key in group:
+                group[key][:] = [group[key][index] for index in kept]
+    optimizer.state.pop(old, None)
+
+
 def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str]) -> None:
     for group in optimizer.param_groups:
         for position, parameter in enumerate(group["params"]):
@@ -95,6 +107,7 @@ def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str
     if carried is None:
         reset.append(item.name)
     else:
+        assert item.new is not None, "what is exchanged goes on"
         optimizer.state[item.new] = carried
 
 
@@ -112,6 +125,7 @@ def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[s
 
 
 def _join(optimizer: Optimizer, item: Ancestry) -> None:
+    assert item.new is not None, "what is gone joins nothing"
     for group in optimizer.param_groups:
         if any(parameter is item.like for parameter in group["params"]):
             group["params"].append(item.new)

@@ -1,7 +1,7 @@
 """A new edge across any distance."""
 
 import operator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import fx, nn
@@ -10,12 +10,10 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.deepen import CONVOLUTIONS
 from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.silence import has_something_to_say, is_heard
-from neuroexapt.edits.site import Place, ancestors, place
+from neuroexapt.edits.silence import check_alive
+from neuroexapt.edits.site import Place, before_activation, check_order, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
-from neuroexapt.graph.rules import elementwise
-from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, module_rule
 
 POOLS = {
     1: nn.functional.adaptive_avg_pool1d,
@@ -43,12 +41,12 @@ class Connect(Edit):
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Insert pooling, projection and sum."""
         source_node = settled(living.node(self.source))
-        target_node = _before_activation(living, living.node(self.target))
+        target_node = before_activation(living, living.node(self.target))
         if source_node is target_node:
             raise EditError(f"{self.source!r} and {self.target!r} are the same place; connect two")
-        _check_order(living, self, source_node, target_node)
+        check_order(living, self.source, source_node, self.target, target_node)
         if not context.replaying:  # then weights are still to be loaded
-            _check_alive(living, self, source_node, target_node)
+            check_alive(living, [source_node], target_node)
         source, target = place(living, source_node), place(living, target_node)
         insertion = Insertion.into(living)
         x, y = insertion.node(source_node.name), insertion.node(target_node.name)
@@ -66,49 +64,6 @@ class Connect(Edit):
     def __str__(self) -> str:
         """One line for people."""
         return f"connect {self.source} -> {self.target}"
-
-
-def _before_activation(living: LivingModel, node: fx.Node) -> fx.Node:
-    """For an activation, the node that it activates."""
-    if len(node.all_input_nodes) == 1 and _is_activation(living, node):
-        return node.all_input_nodes[0]
-    return node
-
-
-def _is_activation(living: LivingModel, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        module = living.graph_module.get_submodule(str(node.target))
-        return module_rule(module) is elementwise.elementwise
-    table: dict[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
-    return table.get(node.target) is elementwise.elementwise
-
-
-def _check_order(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
-    if source in ancestors(target):
-        return
-    if target in ancestors(source):
-        raise EditError(
-            f"connecting {edit.source!r} to {edit.target!r} would make a cycle: the source depends "
-            "on the target; exchange them"
-        )
-    position = {node: index for index, node in enumerate(living.graph_module.graph.nodes)}
-    if position[source] > position[target]:
-        raise EditError(
-            f"{edit.source!r} is computed after {edit.target!r}; exchange source and target"
-        )
-
-
-def _check_alive(living: LivingModel, edit: Connect, source: fx.Node, target: fx.Node) -> None:
-    """The projection starts at zero: with zero on its other side too, it would never learn."""
-    for name, alive in (
-        (edit.source, has_something_to_say(living, source)),
-        (edit.target, is_heard(living, target)),
-    ):
-        if not alive:
-            raise EditError(
-                f"{name!r} is silenced by a layer whose weights are all zero, so a connection "
-                "there would get no gradient; train for a step first, or connect outside of it"
-            )
 
 
 def _fit(insertion: Insertion, after: fx.Node, x: fx.Node, source: Place, target: Place) -> fx.Node:

@@ -1,7 +1,7 @@
 """More layers, as blocks that start as the identity."""
 
 import operator
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -11,16 +11,20 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
 from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 
+AnyLayer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
     3: nn.Conv3d,
 }
 NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+EXPANSION = 4
+"""How many times as many channels the wide side of a bottleneck has."""
 IDEMPOTENT = (nn.ReLU, nn.functional.relu, torch.relu, "relu", "relu_", torch.relu_)
 
 
@@ -29,16 +33,25 @@ class Deepen(Edit):
 
     Attributes:
         after: the node: a module's name, or that of a block whose output is meant.
-        form: "residual": x + last(relu(norm(first(x)))) with the last layer's weights zero; with
-            batch norm only where the model has it, and channels come second.
-            "identity": a layer with identity weights, and the activation again; after ReLU only.
-        hidden: channels inside a residual block; as many as outside by default.
-        kernel_size: odd size of the convolutions; linear layers where channels come last.
+        form: residual blocks add to x what their layers make of it; the last layer's weights are
+            zero, and batch norms come where the model has such.
+            "residual": two layers of `kernel_size`, with `hidden` channels between them.
+            "bottleneck": a pointwise layer to `hidden` channels, one of `kernel_size`, and a
+            pointwise one back.
+            "inverted": the same, with more channels inside, and the middle layer by channel.
+            "identity": one layer with identity weights, and the activation again; after ReLU only.
+        hidden: channels inside a residual block; by default as many as outside for "residual", a
+            quarter for "bottleneck", four times as many for "inverted".
+        kernel_size: odd size of the convolutions; where channels come last or there are no
+            positions, layers are linear, and "inverted" has no middle one.
+
+    Source: He et al. 2015, arXiv:1512.03385, and Sandler et al. 2018, arXiv:1801.04381, for the
+    blocks; Net2DeeperNet, Chen et al. 2016, arXiv:1511.05641, for the identity.
     """
 
     kind: Literal["deepen"] = "deepen"
     after: str
-    form: Literal["residual", "identity"] = "residual"
+    form: Literal["residual", "bottleneck", "inverted", "identity"] = "residual"
     hidden: int | None = Field(default=None, gt=0)
     kernel_size: int = Field(default=3, gt=0, json_schema_extra={"odd": True})
 
@@ -49,8 +62,12 @@ class Deepen(Edit):
         node = settled(living.node(self.after))
         where = place(living, node)
         insertion = Insertion.into(living)
-        build = _residual if self.form == "residual" else _identity
-        build(insertion, where, self, context.generator)
+        if self.form == "identity":
+            _identity(insertion, where, self)
+        else:
+            if not context.replaying:
+                check_alive(living, [node], node)
+            _residual(insertion, where, self, context.generator)
         return insertion.finish(parameters_near(living, node))
 
     def __str__(self) -> str:
@@ -60,32 +77,49 @@ class Deepen(Edit):
 
 def _residual(insertion: Insertion, where: Place, edit: Deepen, generator: torch.Generator) -> None:
     x = insertion.node(where.node.name)
-    hidden = edit.hidden or where.channels
-    bias = not _uses_batch_norm(insertion.living, where)
-    first = _layer(where, where.channels, hidden, edit.kernel_size, bias)
-    last = _layer(where, hidden, where.channels, edit.kernel_size, True)
+    batch_norm = _uses_batch_norm(insertion.living, where)
+    block = _layers(where, edit, bias=not batch_norm)
     like = next(insertion.living.parameters(), torch.zeros(()))
     with torch.no_grad():
-        scale = (2 / first.weight[0].numel()) ** 0.5
-        first.weight.copy_(newborn_like(first.weight.shape, like, generator).cpu() * scale)
-        for tensor in (first.bias, last.weight, last.bias):
-            if tensor is not None:
-                tensor.zero_()
-    inner = insertion.call(x, "first", first, x)
-    if not bias:
-        inner = insertion.call(inner, "norm", NORMS[len(where.spatial)](hidden), inner)
-    inner = insertion.call(inner, "act", nn.ReLU(), inner)
-    outer = insertion.call(inner, "last", last, inner)
-    total = insertion.apply(outer, "sum", operator.add, x, outer)
+        for layer in block.values():
+            scale = (2 / layer.weight[0].numel()) ** 0.5
+            layer.weight.copy_(newborn_like(layer.weight.shape, like, generator).cpu() * scale)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        block["last"].weight.zero_()
+    inner = x
+    for name, layer in block.items():
+        inner = insertion.call(inner, name, layer, inner)
+        if name == "last":
+            continue
+        after = {"first": "", "middle": "2"}[name]
+        if batch_norm:
+            norm = NORMS[len(where.spatial)](layer.weight.shape[0])
+            inner = insertion.call(inner, f"norm{after}", norm, inner)
+        inner = insertion.call(inner, f"act{after}", nn.ReLU(), inner)
+    total = insertion.apply(inner, "sum", operator.add, x, inner)
     replace_uses(x, total, keep=(total, insertion.node(f"{insertion.prefix}_first")))
 
 
-def _identity(
-    insertion: Insertion,
-    where: Place,
-    edit: Deepen,
-    generator: torch.Generator,  # noqa: ARG001
-) -> None:
+def _layers(where: Place, edit: Deepen, bias: bool) -> dict[str, AnyLayer]:
+    """The layers of a residual block by name, the last with a bias of its own."""
+    outside, size = where.channels, edit.kernel_size
+    if edit.form == "residual":
+        hidden = edit.hidden or outside
+        return {
+            "first": _layer(where, outside, hidden, size, bias),
+            "last": _layer(where, hidden, outside, size, True),
+        }
+    inverted = edit.form == "inverted"
+    hidden = edit.hidden or (outside * EXPANSION if inverted else max(outside // EXPANSION, 1))
+    block = {"first": _layer(where, outside, hidden, 1, bias)}
+    if where.is_map or not inverted:
+        groups = hidden if inverted else 1
+        block["middle"] = _layer(where, hidden, hidden, size, bias, groups)
+    return block | {"last": _layer(where, hidden, outside, 1, True)}
+
+
+def _identity(insertion: Insertion, where: Place, edit: Deepen) -> None:
     node = where.node
     if not _is_idempotent(insertion.living, node):
         raise EditError(
@@ -112,18 +146,27 @@ def _identity_weight(weight: Tensor) -> Tensor:
 
 
 def _layer(
-    where: Place, inputs: int, outputs: int, kernel_size: int, bias: bool
-) -> nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    where: Place, inputs: int, outputs: int, kernel_size: int, bias: bool, groups: int = 1
+) -> AnyLayer:
     if not where.is_map:
         return nn.Linear(inputs, outputs, bias=bias)
     convolution = CONVOLUTIONS[len(where.spatial)]
-    return convolution(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=bias)
+    padding = kernel_size // 2
+    return convolution(inputs, outputs, kernel_size, padding=padding, groups=groups, bias=bias)
 
 
 def _uses_batch_norm(living: LivingModel, where: Place) -> bool:
+    """Whether the model has a batch norm for outputs of this rank, with channels second."""
     if not where.is_map and len(where.shape) != 2:
         return False
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in living.modules())
+    for node in living.graph_module.graph.nodes:
+        meta = living.example_output(node)
+        if node.op == "call_module" and isinstance(meta, torch.Tensor):
+            module = living.graph_module.get_submodule(str(node.target))
+            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+            if norm and meta.ndim == len(where.shape):
+                return True
+    return False
 
 
 def _is_idempotent(living: LivingModel, node: fx.Node) -> bool:

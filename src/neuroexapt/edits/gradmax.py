@@ -7,14 +7,14 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.edits.rewrite import Ancestry, Rewrite
+from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.graph import ChannelGroup, LivingModel, Role
 from neuroexapt.graph.assemble import assemble, attribute
 
 ROUNDS = 3
 
-Part: TypeAlias = tuple[Ancestry, int, Tensor]
-"""A resized tensor, the dimension of its newborns, and their positions."""
+Part: TypeAlias = tuple[str, Tensor, int, Tensor]
+"""A resized tensor's name and itself, the dimension of its newborns, and their positions."""
 
 
 def incoming_from_gradient(
@@ -43,7 +43,7 @@ def incoming_from_gradient(
     consumers = _newborn_weights(rewrite, group, Role.CONSUMER)
     if not producers or not consumers:
         return
-    sizes = [_take(item.new, dim, where).square().mean().sqrt() for item, dim, where in producers]
+    sizes = [_take(new, dim, where).square().mean().sqrt() for _, new, dim, where in producers]
     for _ in range(ROUNDS):
         outgoing = _gradients(model, consumers, loss)
         _place(model, consumers, _orthogonal(outgoing, consumers))
@@ -55,10 +55,10 @@ def incoming_from_gradient(
         ]
         _place(model, producers, scaled)
         _place(model, consumers, [torch.zeros_like(part) for part in outgoing])
-    for item, dim, where in producers:
-        learnt = _take(_tensor(model, item.name), dim, where)
+    for name, new, dim, where in producers:
+        learnt = _take(_tensor(model, name), dim, where)
         with torch.no_grad():
-            item.new.index_copy_(dim, where, learnt)
+            new.index_copy_(dim, where, learnt)
 
 
 def _newborn_weights(rewrite: Rewrite, group: ChannelGroup, role: Role) -> list[Part]:
@@ -67,9 +67,10 @@ def _newborn_weights(rewrite: Rewrite, group: ChannelGroup, role: Role) -> list[
     by_name = {item.name: item for item in rewrite.ancestry}
     for member in group.members:
         item = by_name.get(member.tensor)
-        if member.role is role and item is not None and item.new.ndim > 1:
-            where = torch.nonzero(item.layouts[member.dim] < 0).flatten().to(item.new.device)
-            found.append((item, member.dim, where))
+        if member.role is not role or item is None or item.new is None or item.new.ndim < 2:
+            continue
+        where = torch.nonzero(item.layouts[member.dim] < 0).flatten().to(item.new.device)
+        found.append((item.name, item.new, member.dim, where))
     return found
 
 
@@ -87,24 +88,24 @@ def _gradients(
     model: nn.Module, parts: list[Part], loss: Callable[[nn.Module], Tensor]
 ) -> list[Tensor]:
     """Gradients of the loss in the newborn positions."""
-    tensors = [_tensor(model, item.name).requires_grad_() for item, _, _ in parts]
+    tensors = [_tensor(model, name).requires_grad_() for name, *_ in parts]
     with torch.enable_grad():
         gradients = torch.autograd.grad(loss(model), tensors)
     return [
         gradient.index_select(dim, where)
-        for gradient, (_, dim, where) in zip(gradients, parts, strict=True)
+        for gradient, (_, _, dim, where) in zip(gradients, parts, strict=True)
     ]
 
 
 def _place(model: nn.Module, parts: list[Part], values: list[Tensor]) -> None:
     with torch.no_grad():
-        for (item, dim, where), value in zip(parts, values, strict=True):
-            _tensor(model, item.name).index_copy_(dim, where, value)
+        for (name, _, dim, where), value in zip(parts, values, strict=True):
+            _tensor(model, name).index_copy_(dim, where, value)
 
 
 def _orthogonal(values: list[Tensor], parts: list[Part]) -> list[Tensor]:
     """Each tensor with its newborn slices made orthonormal, as far as there is room."""
-    return [_orthonormal(value, dim) for value, (_, dim, _) in zip(values, parts, strict=True)]
+    return [_orthonormal(value, dim) for value, (_, _, dim, _) in zip(values, parts, strict=True)]
 
 
 def _orthonormal(values: Tensor, dim: int) -> Tensor:

@@ -7,6 +7,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
+from neuroexapt.edits.activate import Activate, Settle
+from neuroexapt.edits.attend import Attend
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.connect import Connect
 from neuroexapt.edits.deepen import Deepen
@@ -19,7 +21,8 @@ from neuroexapt.graph.inputs import ExampleInput
 from neuroexapt.graph.tracing import Leaf
 
 AnyEdit: TypeAlias = Annotated[
-    Split | Widen | Deepen | Connect | Prune, Field(discriminator="kind")
+    Split | Widen | Deepen | Connect | Attend | Activate | Settle | Prune,
+    Field(discriminator="kind"),
 ]
 
 _ADAPTER: TypeAdapter[tuple[AnyEdit, ...]] = TypeAdapter(tuple[AnyEdit, ...])

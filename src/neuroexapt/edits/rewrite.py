@@ -16,14 +16,14 @@ class Ancestry:
 
     Attributes:
         name: path of the tensor in the new model.
-        new: the tensor now.
+        new: the tensor now; None for one that is gone.
         old: the tensor before; None for one that is entirely new.
         layouts: changed dimension -> which old position each new one inherits; -1 for newborn ones.
         like: for an entirely new parameter, the existing one whose optimiser settings it takes.
     """
 
     name: str
-    new: Tensor
+    new: Tensor | None
     old: Tensor | None = None
     layouts: Mapping[int, Tensor] = field(default_factory=dict)
     like: Tensor | None = None

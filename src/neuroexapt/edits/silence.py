@@ -4,7 +4,30 @@ from collections.abc import Callable, Iterable
 
 from torch import fx
 
+from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
+
+
+def check_alive(living: LivingModel, reads: Iterable[fx.Node], writes: fx.Node) -> None:
+    """Refuse a place where what starts at zero would meet another zero, and so never learn.
+
+    Args:
+        living: the model, with its weights.
+        reads: nodes that the new part reads.
+        writes: the node whose output it changes.
+
+    Raises:
+        EditError: if a node that is read is always zero, or what is written is never heard.
+    """
+    for node, alive in (
+        *((node, has_something_to_say(living, node)) for node in reads),
+        (writes, is_heard(living, writes)),
+    ):
+        if not alive:
+            raise EditError(
+                f"{node.name!r} is silenced by a layer whose weights are all zero, so what is "
+                "added there would get no gradient; train for a step first, or choose another place"
+            )
 
 
 def is_heard(living: LivingModel, node: fx.Node) -> bool:

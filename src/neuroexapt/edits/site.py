@@ -1,12 +1,15 @@
 """Where an edit attaches: a node's output, its channels and its positions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
 
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.rules import elementwise
+from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, module_rule
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,41 @@ def place(living: LivingModel, node: fx.Node) -> Place:
         )
     dim = usable[0]
     return Place(node, dim, shape[dim], shape[2:] if dim == 1 else (), shape)
+
+
+def is_activation(living: LivingModel, node: fx.Node) -> bool:
+    """Whether a node applies a function to each element of one tensor."""
+    if len(node.all_input_nodes) != 1:
+        return False
+    if node.op == "call_module":
+        module = living.graph_module.get_submodule(str(node.target))
+        return module_rule(module) is elementwise.elementwise
+    table: dict[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
+    return table.get(node.target) is elementwise.elementwise
+
+
+def before_activation(living: LivingModel, node: fx.Node) -> fx.Node:
+    """For an activation, the node that it activates; else the node itself."""
+    return node.all_input_nodes[0] if is_activation(living, node) else node
+
+
+def check_order(
+    living: LivingModel, source_name: str, source: fx.Node, target_name: str, target: fx.Node
+) -> None:
+    """Refuse a source that isn't computed before the target.
+
+    Raises:
+        EditError: if the source depends on the target, or comes after it.
+    """
+    if source in ancestors(target):
+        return
+    if target in ancestors(source):
+        raise EditError(
+            f"connecting {source_name!r} to {target_name!r} would make a cycle: the source depends "
+            "on the target; exchange them"
+        )
+    position = {node: index for index, node in enumerate(living.graph_module.graph.nodes)}
+    if position[source] > position[target]:
+        raise EditError(
+            f"{source_name!r} is computed after {target_name!r}; exchange source and target"
+        )

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import fx
 
-from neuroexapt.edits import Connect
+from neuroexapt.edits import Activate, Attend, Connect
 from neuroexapt.edits.insert import is_in_place, settled
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.bymode import ByMode
@@ -58,7 +58,7 @@ def layers(living: LivingModel) -> tuple[Layer, ...]:
     """The weight layers, in the order of the graph.
 
     A module that is called several times counts once, at its last call, which is where edits find
-    it. Projections that connections brought belong to the connection and are no layers.
+    it. Weights that connections and attention brought belong to these and are no layers.
 
     Example:
         >>> from torch import nn
@@ -113,9 +113,16 @@ class _View:
             inputs = node.all_input_nodes
             if node.op == "placeholder" or any(n in self.depends for n in inputs):
                 self.depends.add(node)
-        grown = [i for i, edit in enumerate(living.edits) if isinstance(edit, Connect)]
-        self.projections = {f"edit{i}.project" for i in grown}
-        self.sums = {f"edit{i}_sum" for i in grown}
+        self.grown: set[str] = set()
+        self.merges: set[str] = set()
+        for index, edit in enumerate(living.edits):
+            if isinstance(edit, Connect | Attend | Activate):
+                self.grown.add(f"edit{index}")
+                self.merges |= {f"edit{index}_{name}" for name in ("sum", "scaled", "blend")}
+
+    def is_grown(self, node: fx.Node) -> bool:
+        """Whether a node is a part of a connection, an attention or a blend that was grown."""
+        return bool(self.grown) and node.name.partition("_")[0] in self.grown
 
     def label(self, node: fx.Node) -> str:
         """A name that all calls of a module share."""
@@ -152,7 +159,7 @@ class _View:
         """Whether a node maps activations by weights."""
         if node.op not in ("call_module", "call_function", "call_method"):
             return False
-        if str(node.target) in self.projections or not self.is_tensor(node):
+        if self.is_grown(node) or not self.is_tensor(node):
             return False
         rule = self.rule(node)
         return rule in WEIGHTS and (rule is not linear.matmul or len(self.data(node)) == 1)
@@ -183,6 +190,7 @@ def _chain(view: _View, node: fx.Node) -> list[fx.Node]:
     while True:
         current = chain[-1]
         users = [user for user in current.users if view.is_tensor(user) or user.op == "output"]
+        users = [user for user in users if not view.is_grown(user) or user.name in view.merges]
         if len(users) == 1 and _follows(view, users[0], current):
             chain.append(users[0])
         elif any(is_in_place(user) and user.args[0] is current for user in users):
@@ -192,8 +200,8 @@ def _chain(view: _View, node: fx.Node) -> list[fx.Node]:
 
 
 def _follows(view: _View, user: fx.Node, current: fx.Node) -> bool:
-    """Whether a node is this layer's own norm, activation or dropout, or a grown sum into it."""
-    if user.name in view.sums:
+    """Whether a node is this layer's own norm, activation or dropout, or grown into it."""
+    if user.name in view.merges:
         return user.args[0] is current
     if view.rule(user) not in FOLLOWERS or view.data(user) != [current]:
         return False
