@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
+from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context, Edit
-from neuroexapt.edits.insert import Insertion, is_in_place, parameters_near, replace_uses
+from neuroexapt.edits.insert import Insertion, is_in_place, replace_uses
 from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
@@ -62,7 +63,7 @@ class Blend(nn.Module):
         return present + amount * (candidate - present)
 
 
-class Activate(Edit):
+class Activate(Addition):
     """Blend an activation with a candidate, channel by channel; the blend starts at 0.
 
     What the blend learns to be is ended by `Settle`.
@@ -84,8 +85,9 @@ class Activate(Edit):
     node: str
     to: Activation
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+    def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Compute the candidate beside the activation, and let readers read the blend."""
+        living = insertion.living
         node = living.node(self.node)
         if not is_nonlinearity(living, node):
             raise EditError(
@@ -98,7 +100,8 @@ class Activate(Edit):
         before = node.all_input_nodes[0]
         if not context.replaying:
             check_alive(living, [before], node)
-        return _blend(living, node, before, where, CANDIDATES[self.to]())
+        _blend(insertion, node, before, where, CANDIDATES[self.to]())
+        return node
 
     def __str__(self) -> str:
         """One line for people."""
@@ -106,9 +109,8 @@ class Activate(Edit):
 
 
 def _blend(
-    living: LivingModel, node: fx.Node, before: fx.Node, where: Place, candidate: nn.Module
-) -> Rewrite:
-    insertion = Insertion.into(living)
+    insertion: Insertion, node: fx.Node, before: fx.Node, where: Place, candidate: nn.Module
+) -> None:
     act, x = insertion.node(node.name), insertion.node(before.name)
     read = x
     later = set(_after(act))
@@ -121,7 +123,6 @@ def _blend(
     replace_uses(act, blended, keep=(blended,))
     for user in overwritten:  # it read what the activation had left in its input's place
         user.replace_input_with(x, blended)
-    return insertion.finish(parameters_near(living, node))
 
 
 def _after(node: fx.Node) -> list[fx.Node]:

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, fx, nn
 
+from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.attention import SelfAttention, draw_
-from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.base import Context
 from neuroexapt.edits.carry import newborn_like
-from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
-from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.insert import Insertion, replace_uses, settled
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, check_order, place
 from neuroexapt.errors import EditError
@@ -21,7 +21,7 @@ FEWEST = 4
 """Hidden channels that an attention has at least."""
 
 
-class Attend(Edit):
+class Attend(Addition):
     """Add attention to what a node gives.
 
     Attributes:
@@ -51,13 +51,13 @@ class Attend(Edit):
     hidden: int | None = Field(default=None, gt=0)
     heads: int = Field(default=1, gt=0)
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+    def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Insert the attention and let everything that read the node read its outcome."""
-        node = settled(living.node(self.after))
-        where = place(living, node)
-        if self.form == "positions":
-            return _positions(living, self, where, context)
-        return _channels(living, self, where, context)
+        living = insertion.living
+        where = place(living, settled(living.node(self.after)))
+        build = _positions if self.form == "positions" else _channels
+        build(insertion, self, where, context)
+        return where.node
 
     def __str__(self) -> str:
         """One line for people."""
@@ -65,7 +65,8 @@ class Attend(Edit):
         return f"attend after {self.after} ({self.form}{driven})"
 
 
-def _channels(living: LivingModel, edit: Attend, where: Place, context: Context) -> Rewrite:
+def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context) -> None:
+    living = insertion.living
     source = settled(living.node(edit.source)) if edit.source is not None else where.node
     if source is not where.node:
         check_order(living, str(edit.source), source, edit.after, where.node)
@@ -79,7 +80,6 @@ def _channels(living: LivingModel, edit: Attend, where: Place, context: Context)
         first.weight.copy_(_drawn(living, first.weight, context) * scale)
         for tensor in (first.bias, last.weight, last.bias):
             tensor.zero_()
-    insertion = Insertion.into(living)
     x, driver = insertion.node(where.node.name), insertion.node(source.name)
     pooled = _pooled(insertion, x, driver, read)
     inner = insertion.call(pooled if pooled is not driver else x, "first", first, pooled)
@@ -93,7 +93,6 @@ def _channels(living: LivingModel, edit: Attend, where: Place, context: Context)
     scaled = insertion.apply(factor, "scaled", operator.mul, x, factor)
     keep = [scaled, *(user for user in x.users if user.name.startswith(f"{insertion.prefix}_"))]
     replace_uses(x, scaled, keep=keep)
-    return insertion.finish(parameters_near(living, where.node))
 
 
 def _pooled(insertion: Insertion, after: fx.Node, driver: fx.Node, read: Place) -> fx.Node:
@@ -102,7 +101,7 @@ def _pooled(insertion: Insertion, after: fx.Node, driver: fx.Node, read: Place) 
     return insertion.apply(after, "pool", torch.mean, driver, dims) if dims else driver
 
 
-def _positions(living: LivingModel, edit: Attend, where: Place, context: Context) -> Rewrite:
+def _positions(insertion: Insertion, edit: Attend, where: Place, context: Context) -> None:
     if edit.source is not None:
         raise EditError(
             f"attention over positions reads its own node, not {edit.source!r}; leave source out, "
@@ -115,19 +114,17 @@ def _positions(living: LivingModel, edit: Attend, where: Place, context: Context
             "positions, channels)"
         )
     if not context.replaying:
-        check_alive(living, [where.node], where.node)
+        check_alive(insertion.living, [where.node], where.node)
     hidden = edit.hidden or max(where.channels // 2 // edit.heads * edit.heads, FEWEST * edit.heads)
     if hidden % edit.heads:
         raise EditError(f"hidden is {hidden}, no multiple of the {edit.heads} heads; make it one")
     spatial = len(where.spatial) if where.is_map else 0
     attention = SelfAttention(where.channels, hidden, edit.heads, spatial)
     draw_(attention, context.generator)
-    insertion = Insertion.into(living)
     x = insertion.node(where.node.name)
     read = insertion.call(x, "attention", attention, x)
     total = insertion.apply(read, "sum", operator.add, x, read)
     replace_uses(x, total, keep=(read, total))
-    return insertion.finish(parameters_near(living, where.node))
 
 
 def _drawn(living: LivingModel, weight: Tensor, context: Context) -> Tensor:

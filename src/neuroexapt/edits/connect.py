@@ -6,14 +6,13 @@ from typing import Literal
 import torch
 from torch import fx, nn
 
-from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.addition import Addition
+from neuroexapt.edits.base import Context
 from neuroexapt.edits.deepen import CONVOLUTIONS
-from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
-from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.insert import Insertion, replace_uses, settled
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, before_activation, check_order, place
 from neuroexapt.errors import EditError
-from neuroexapt.graph import LivingModel
 
 POOLS = {
     1: nn.functional.adaptive_avg_pool1d,
@@ -22,7 +21,7 @@ POOLS = {
 }
 
 
-class Connect(Edit):
+class Connect(Addition):
     """Add what one node gives, projected, to what another gives.
 
     The source is pooled (or repeated) to the target's positions and projected to its channels by a
@@ -38,8 +37,9 @@ class Connect(Edit):
     source: str
     target: str
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+    def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Insert pooling, projection and sum."""
+        living = insertion.living
         source_node = settled(living.node(self.source))
         target_node = before_activation(living, living.node(self.target))
         if source_node is target_node:
@@ -48,7 +48,6 @@ class Connect(Edit):
         if not context.replaying:  # then weights are still to be loaded
             check_alive(living, [source_node], target_node)
         source, target = place(living, source_node), place(living, target_node)
-        insertion = Insertion.into(living)
         x, y = insertion.node(source_node.name), insertion.node(target_node.name)
         fitted = _fit(insertion, y, x, source, target)
         last = fitted if fitted is not x else y
@@ -59,7 +58,7 @@ class Connect(Edit):
         total = insertion.apply(added, "sum", operator.add, y, added)
         sizes = [node for node in y.users if node.name == f"{insertion.prefix}_shape"]
         replace_uses(y, total, keep=(total, *sizes))
-        return insertion.finish(parameters_near(living, target_node))
+        return target_node
 
     def __str__(self) -> str:
         """One line for people."""

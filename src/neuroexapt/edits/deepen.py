@@ -7,10 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, fx, nn
 
-from neuroexapt.edits.base import Context, Edit
+from neuroexapt.edits.addition import Addition
+from neuroexapt.edits.base import Context
 from neuroexapt.edits.carry import newborn_like
-from neuroexapt.edits.insert import Insertion, parameters_near, replace_uses, settled
-from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.insert import Insertion, replace_uses, settled
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
@@ -28,7 +28,7 @@ EXPANSION = 4
 IDEMPOTENT = (nn.ReLU, nn.functional.relu, torch.relu, "relu", "relu_", torch.relu_)
 
 
-class Deepen(Edit):
+class Deepen(Addition):
     """Insert layers after a node.
 
     Attributes:
@@ -55,20 +55,19 @@ class Deepen(Edit):
     hidden: int | None = Field(default=None, gt=0)
     kernel_size: int = Field(default=3, gt=0, json_schema_extra={"odd": True})
 
-    def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
+    def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Insert the block and let everything that read the node read the block."""
         if self.kernel_size % 2 == 0:
             raise EditError(f"kernel_size {self.kernel_size} is even; give an odd one")
-        node = settled(living.node(self.after))
-        where = place(living, node)
-        insertion = Insertion.into(living)
+        node = settled(insertion.living.node(self.after))
+        where = place(insertion.living, node)
         if self.form == "identity":
             _identity(insertion, where, self)
         else:
             if not context.replaying:
-                check_alive(living, [node], node)
+                check_alive(insertion.living, [node], node)
             _residual(insertion, where, self, context.generator)
-        return insertion.finish(parameters_near(living, node))
+        return node
 
     def __str__(self) -> str:
         """One line for people."""

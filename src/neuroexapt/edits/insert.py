@@ -59,19 +59,23 @@ class Insertion:
                 "call_function", function, inputs, {}, name=f"{self.prefix}_{name}"
             )
 
+    def parts(self) -> dict[str, nn.Module]:
+        """The new modules by path, on the model's device and of its type."""
+        example = next(iter(self.living.parameters()), None)
+        if example is not None:
+            for module in self.modules.values():
+                module.to(device=example.device, dtype=example.dtype)
+        return dict(self.modules)
+
     def finish(self, near: Sequence[Tensor]) -> Rewrite:
         """The rewrite; new parameters take the optimiser settings of those in `near`."""
-        example = next(iter(self.living.parameters()), None)
-        replaced: dict[str, Attribute] = {}
-        ancestry: list[Ancestry] = []
-        for path, module in self.modules.items():
-            if example is not None:
-                module.to(device=example.device, dtype=example.dtype)
-            replaced[path] = module
-            for name, parameter in module.named_parameters():
-                like = resembling(self.living, parameter, near)
-                ancestry.append(Ancestry(f"{path}.{name}", parameter, like=like))
-        return Rewrite(self.graph, replaced, tuple(ancestry))
+        replaced: dict[str, Attribute] = {**self.parts()}
+        ancestry = tuple(
+            Ancestry(f"{path}.{name}", parameter, like=resembling(self.living, parameter, near))
+            for path, module in self.modules.items()
+            for name, parameter in module.named_parameters()
+        )
+        return Rewrite(self.graph, replaced, ancestry)
 
 
 def replace_uses(old: fx.Node, new: fx.Node, keep: Sequence[fx.Node]) -> None:

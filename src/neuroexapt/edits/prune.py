@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.width import checked_units, growable, resize
+from neuroexapt.edits.width import Resizing, checked_units, growable, resize
 from neuroexapt.errors import EditError
 from neuroexapt.graph import ChannelGroup, LivingModel
 from neuroexapt.graph.assemble import attribute
@@ -46,7 +46,9 @@ class Prune(Edit):
                 "units aren't zero; nothing was changed. Consent with preserving=False: "
                 "Change.max_error then tells by how much"
             )
-        return resize(living, group, lambda units: pruned(units, removed), lambda taken, *_: taken)
+        return resize(
+            living, Resizing(group, lambda units: pruned(units, removed), lambda taken, *_: taken)
+        )
 
     def __str__(self) -> str:
         """One line for people."""

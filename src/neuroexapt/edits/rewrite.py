@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, fx
 
 from neuroexapt.graph.assemble import Attribute
-from neuroexapt.graph.groups import Layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +43,6 @@ class Ancestry:
             view[dim] = len(source)
             old = torch.where((source >= 0).view(view), taken, torch.zeros_like(taken))
         return old
-
-
-def inherited(layout: Layout) -> Tensor:
-    """A layout's ancestry as a tensor."""
-    return torch.from_numpy(layout.inherited)
 
 
 @dataclass(frozen=True, eq=False)

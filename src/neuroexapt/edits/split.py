@@ -10,7 +10,7 @@ from torch import Tensor
 from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.width import checked_units, growable, resize
+from neuroexapt.edits.width import Resizing, checked_units, growable, resize
 from neuroexapt.graph import LivingModel, Member, Role
 from neuroexapt.graph.groups import Layout, grown
 
@@ -37,6 +37,14 @@ class Split(Edit):
 
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Append a twin for each unit to every member of the group."""
+        return resize(living, self.resizing(living, context))
+
+    def resizing(self, living: LivingModel, context: Context) -> Resizing:
+        """How the group changes.
+
+        Raises:
+            EditError: if the edit doesn't fit the model.
+        """
         group = growable(living, self.group)
         parents = checked_units(group, self.units)
 
@@ -45,7 +53,7 @@ class Split(Edit):
                 return taken
             return divide_outgoing(taken, member.dim, layout, self.variation, context.generator)
 
-        return resize(living, group, lambda units: grown(units, parents), fill)
+        return Resizing(group, lambda units: grown(units, parents), fill)
 
     def __str__(self) -> str:
         """One line for people."""

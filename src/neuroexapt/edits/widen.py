@@ -11,7 +11,7 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.gradmax import incoming_from_gradient
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.width import growable, resize
+from neuroexapt.edits.width import Resizing, growable, resize
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel, Member, Role
 from neuroexapt.graph.groups import Layout, grown
@@ -40,25 +40,34 @@ class Widen(Edit):
 
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Append new units to every member of the group."""
-        group = growable(living, self.group)
-        if self.init == "paired" and self.count % 2:
-            raise EditError(
-                f"paired newborns come in twos: count is {self.count}, give an even one"
-            )
+        resizing = self.resizing(living, context)
         if self.init == "gradmax" and context.loss is None and not context.replaying:
             raise EditError(
                 'Widen(init="gradmax") looks at gradients: pass loss=, a function from the model '
                 "to its loss on some data, to LivingModel.apply"
+            )
+        rewrite = resize(living, resizing)
+        if self.init == "gradmax" and context.loss is not None:
+            incoming_from_gradient(living, rewrite, resizing.group, context.loss)
+        return rewrite
+
+    def resizing(self, living: LivingModel, context: Context) -> Resizing:
+        """How the group changes; without the turn that "gradmax" gives it.
+
+        Raises:
+            EditError: if the edit doesn't fit the model.
+        """
+        group = growable(living, self.group)
+        if self.init == "paired" and self.count % 2:
+            raise EditError(
+                f"paired newborns come in twos: count is {self.count}, give an even one"
             )
         template = np.full(self.count, group.size - 1, dtype=np.int64)
 
         def fill(taken: Tensor, member: Member, layout: Layout) -> Tensor:
             return _newborn(living, taken, member, layout, self.init == "paired", context.generator)
 
-        rewrite = resize(living, group, lambda units: grown(units, template), fill)
-        if self.init == "gradmax" and context.loss is not None:
-            incoming_from_gradient(living, rewrite, group, context.loss)
-        return rewrite
+        return Resizing(group, lambda units: grown(units, template), fill)
 
     def __str__(self) -> str:
         """One line for people."""

@@ -1,7 +1,8 @@
 """Change the number of a group's units: every member tensor, and the modules that hold them."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from neuroexapt.edits.carry import trainable
-from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied, inherited
+from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
 from neuroexapt.errors import EditError
-from neuroexapt.graph import ChannelGroup, LivingModel, Member, Site
+from neuroexapt.graph import ChannelGroup, LivingModel, Member, Role, Site
 from neuroexapt.graph.assemble import Attribute, attribute, referenced
 from neuroexapt.graph.dropout import AnyDropout, SharedDropout
 from neuroexapt.graph.groups import Layout
@@ -56,43 +57,105 @@ def checked_units(group: ChannelGroup, units: tuple[int, ...]) -> Labels:
     return np.array(units, dtype=np.int64)
 
 
-def resize(
-    living: LivingModel,
-    group: ChannelGroup,
-    layout_of: Callable[[Labels], Layout],
-    fill: Fill,
-) -> Rewrite:
-    """Resize every member of a group.
+@dataclass(frozen=True, eq=False)
+class Resizing:
+    """How one group changes its size.
 
-    Args:
-        living: the model.
+    Attributes:
         group: the group, not frozen.
         layout_of: from the units along a dimension to its new layout.
         fill: sets newborn positions.
     """
+
+    group: ChannelGroup
+    layout_of: Callable[[Labels], Layout]
+    fill: Fill
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """What the positions of one tensor's dimension hold after some resizings.
+
+    Attributes:
+        origin: for each position the old one that it continues; -1 - k for a newborn of the k-th
+            resizing.
+        model: for each position the old one that it continues or is modelled on.
+    """
+
+    origin: Labels
+    model: Labels
+
+    @classmethod
+    def of(cls, size: int) -> "Arrangement":
+        """Before any resizing."""
+        return cls(np.arange(size), np.arange(size))
+
+    def units(self, before: Labels) -> Labels:
+        """Units along the dimension as it is now, given those along the old one."""
+        return np.where(self.origin >= 0, before[self.origin], -1)
+
+    def then(self, layout: Layout, number: int) -> "Arrangement":
+        """After one more resizing, whose layout refers to the present positions."""
+        origin = np.where(layout.newborn < 0, self.origin[layout.source], -1 - number)
+        return Arrangement(origin, self.model[layout.source])
+
+    @property
+    def inherited(self) -> Labels:
+        """Old position of each new one; -1 for newborn ones."""
+        return np.maximum(self.origin, -1)
+
+
+def resize(living: LivingModel, resizing: Resizing) -> Rewrite:
+    """Resize every member of a group."""
+    return resize_all(living, [resizing])[0]
+
+
+def resize_all(
+    living: LivingModel, resizings: Sequence[Resizing]
+) -> tuple[Rewrite, Mapping[tuple[str, int], Arrangement]]:
+    """Resize several groups, each once.
+
+    Where they meet in a tensor, what reads newborn units is filled last: zero outgoing weights stay
+    zero towards other groups' newborns.
+
+    Returns:
+        The rewrite, and what each resized dimension holds, by the tensor's path and dimension.
+    """
     root = living.graph_module
     tensors: dict[int, tuple[str, Tensor]] = {}
     resized: dict[int, Tensor] = {}
-    layouts: dict[int, dict[int, Tensor]] = {}
-    for member in group.members:
+    arranged: dict[tuple[int, int], Arrangement] = {}
+    members = [(k, member) for k, item in enumerate(resizings) for member in item.group.members]
+    if len(resizings) > 1:
+        members.sort(key=lambda pair: pair[1].role is Role.CONSUMER)
+    for number, member in members:
         tensor = attribute(root, member.tensor)
         assert isinstance(tensor, Tensor), f"{member.tensor} is no tensor"
         key = id(tensor)
         tensors.setdefault(key, (member.tensor, tensor))
-        layout = layout_of(member.units)
+        before = arranged.get((key, member.dim), Arrangement.of(tensor.shape[member.dim]))
+        layout = resizings[number].layout_of(before.units(member.units))
+        arranged[key, member.dim] = before.then(layout, number)
         source = torch.from_numpy(layout.source).to(tensor.device)
         taken = resized.get(key, tensor.detach()).index_select(member.dim, source)
-        resized[key] = fill(taken, member, layout)
-        layouts.setdefault(key, {})[member.dim] = inherited(layout)
+        resized[key] = resizings[number].fill(taken, member, layout)
     new = {key: trainable(resized[key], old) for key, (_, old) in tensors.items()}
     graph = copied(root.graph)
     replaced = rebuilt(root, graph, new)
     device = next(iter(resized.values())).device
-    replaced |= _following(graph, root, group.masks, layout_of, device)
+    for item in resizings:
+        _follow(graph, root, replaced, item, device)
     ancestry = tuple(
-        Ancestry(name, new[key], old, layouts[key]) for key, (name, old) in tensors.items()
+        Ancestry(
+            name,
+            new[key],
+            old,
+            {d: torch.from_numpy(a.inherited) for (k, d), a in arranged.items() if k == key},
+        )
+        for key, (name, old) in tensors.items()
     )
-    return Rewrite(graph, replaced, ancestry)
+    named = {(tensors[key][0], dim): item for (key, dim), item in arranged.items()}
+    return Rewrite(graph, replaced, ancestry), named
 
 
 def rebuilt(root: nn.Module, graph: fx.Graph, new: dict[int, Tensor]) -> dict[str, Attribute]:
@@ -177,23 +240,22 @@ def _vectors(module: nn.Module) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor is not None and tensor.ndim == 1]
 
 
-def _following(
+def _follow(
     graph: fx.Graph,
     root: nn.Module,
-    sites: tuple[Site, ...],
-    layout_of: Callable[[Labels], Layout],
+    replaced: dict[str, Attribute],
+    resizing: Resizing,
     device: torch.device,
-) -> dict[str, Attribute]:
+) -> None:
     """Layers without tensors that the group passes: their copies follow its size.
 
     Dropouts hand newborn units their models' masks; norms without scale count their channels.
     """
     nodes = {node.name: node for node in graph.nodes}
-    replaced: dict[str, Attribute] = {}
-    for site in sites:
+    for site in resizing.group.masks:
         node = nodes[site.node]
-        module = root.get_submodule(str(node.target))
-        source = torch.from_numpy(layout_of(site.units).source).to(device)
+        module = replaced.get(str(node.target)) or root.get_submodule(str(node.target))
+        source = torch.from_numpy(resizing.layout_of(site.units).source).to(device)
         made: nn.Module
         if isinstance(module, nn.GroupNorm | nn.modules.batchnorm._NormBase):
             made = _recounted(module, len(source))
@@ -203,7 +265,6 @@ def _following(
             made.train(module.training)
         node.target = f"{node.name}_following"
         replaced[node.target] = made
-    return replaced
 
 
 def _recounted(

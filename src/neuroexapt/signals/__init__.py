@@ -2,10 +2,13 @@
 
 from neuroexapt.signals.correlation import LayerCorrelation, noise_floor, signature_correlation
 from neuroexapt.signals.entropy import HistogramEntropy, activation_entropy
+from neuroexapt.signals.gain import Gain, Gains, growth_gain
 from neuroexapt.signals.layers import Layer, adjacent, distant_pairs, layers
 from neuroexapt.signals.readings import Readings, sense
 
 __all__ = [
+    "Gain",
+    "Gains",
     "HistogramEntropy",
     "Layer",
     "LayerCorrelation",
@@ -13,6 +16,7 @@ __all__ = [
     "activation_entropy",
     "adjacent",
     "distant_pairs",
+    "growth_gain",
     "layers",
     "noise_floor",
     "sense",

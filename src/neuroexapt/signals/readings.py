@@ -1,20 +1,20 @@
 """Sense everything in one pass over a few batches."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
-from neuroexapt.errors import DataError, TraceError, TrainingError
-from neuroexapt.graph import Inputs, LivingModel, as_inputs
+from neuroexapt.errors import DataError, TrainingError
+from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.signals.capture import INPUT, GroupEntropy, Pass, first_not_finite
 from neuroexapt.signals.correlation import LayerCorrelation, correlated, noise_floor
 from neuroexapt.signals.layers import distant_pairs, layers
+from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.untouched import untouched
 
 
@@ -115,8 +115,8 @@ def sense(
         ]
         sensing = _Sensing(living, groups, criterion if gradients else None)
         living.graph_module.eval()
-        for inputs, targets in islice(_checked(batches), num_batches):
-            sensing.look(inputs.to(first.device), _on(targets, first.device))
+        for inputs, targets in islice(checked(batches), num_batches):
+            sensing.look(inputs.to(first.device), moved(targets, first.device))
     if not sensing.num_samples:
         raise DataError(
             "there is no batch to sense on: the loader yields nothing; its data set is empty, or "
@@ -211,10 +211,6 @@ class _Sensing:
         return TrainingError(f"sensing met {what} that is not finite: {cause}")
 
 
-def _on(targets: Any, device: torch.device) -> Any:
-    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, targets)
-
-
 def _with_samples_first(living: LivingModel) -> set[str]:
     """Names of the nodes whose output's first dimension is the samples."""
     found = set()
@@ -233,20 +229,6 @@ def _summed(
     if loss.ndim or getattr(criterion, "reduction", "mean") == "sum":
         return loss.sum()
     return loss * num_samples
-
-
-def _checked(batches: Iterable[Any]) -> Iterator[tuple[Inputs, Any]]:
-    rule = "a loader yields pairs (inputs, targets) of at least one sample"
-    for number, batch in enumerate(batches):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise DataError(f"batch {number} is a {type(batch).__name__} and no pair; {rule}")
-        try:
-            inputs = as_inputs(batch[0])
-        except TraceError as error:
-            raise DataError(f"batch {number} holds no inputs: {error}") from error
-        if not inputs.tensors or not all(t.ndim and len(t) for t in inputs.tensors):
-            raise DataError(f"batch {number} has no sample in its inputs; {rule}")
-        yield inputs, batch[1]
 
 
 def _check(criterion: object, num_batches: int, max_samples_per_unit: int, gradients: bool) -> None:

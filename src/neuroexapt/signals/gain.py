@@ -1,0 +1,225 @@
+"""Growth gain: how fast the loss would fall by what an edit adds, for many edits at once."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.edits import Edit
+from neuroexapt.errors import DataError, TrainingError
+from neuroexapt.graph import Inputs, LivingModel
+from neuroexapt.graph.assemble import attribute
+from neuroexapt.graph.shapes import record_shapes
+from neuroexapt.signals.attach import Attached, rounds
+from neuroexapt.signals.pairs import checked, moved
+from neuroexapt.signals.untouched import untouched
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an edit's new degrees of freedom would bring at first.
+
+    Attributes:
+        edit: the edit.
+        gain: squared norm of the mean loss gradient in them: the rate at which gradient flow would
+            lower the loss through them. Unbiased, so it may be negative where there is only noise.
+        error: standard error of `gain` (jackknife over the parts of the data).
+        dual: the rate under updates of one size (sign descent, and about Adam), from the sign on
+            one half of the data and the gradient on the other.
+        share: `gain` relative to the mean squared norm of the parts' own gradients: how much of
+            the gradient is the same on all data. 1 without noise, about 0 with nothing else.
+        num_parameters: how many degrees of freedom.
+    """
+
+    edit: Edit
+    gain: float
+    error: float
+    dual: float
+    share: float
+    num_parameters: int
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Gains of many edits, and what it took to learn them.
+
+    Attributes:
+        found: a gain for each edit that fits the model, in their order.
+        refused: edits that don't fit, with the reason.
+        num_samples: that were looked at.
+        flops: of all passes (2 for each multiply-accumulate).
+        seconds: wall time.
+    """
+
+    found: tuple[Gain, ...]
+    refused: tuple[tuple[Edit, str], ...]
+    num_samples: int
+    flops: int
+    seconds: float
+
+
+def growth_gain(
+    living: LivingModel,
+    edits: Iterable[Edit],
+    batches: Iterable[Any],
+    criterion: Callable[[Any, Any], Tensor],
+    *,
+    parts: int = 4,
+    seed: int = 0,
+) -> Gains:
+    """Estimate how fast the loss would fall by what each edit adds, all of them attached at once.
+
+    New parameters p add J_p J_p' to the neural tangent kernel; under gradient flow they lower the
+    loss at the rate |dL/dp|^2. Edits keep the function, so attaching many changes no gradient of
+    any one of them: all gradients come from the same passes. Those edits that resize a group take a
+    pass for each edit of the same group, all that add operations one together.
+
+    A squared norm of a noisy gradient is biased by the noise, and more so for more parameters. Here
+    only products of gradients on different data enter: the mean of g_i . g_j over all pairs of
+    parts i != j.
+
+    For `Widen` the degrees of freedom are the newborns' outgoing weights; for `Split` the
+    differences between twins' incoming weights (their outgoing weights have none at first: twins
+    are alike); for additions all their parameters.
+
+    Args:
+        living: the model; it stays as it is. Passes are in train mode.
+        edits: `Widen`, `Split`, and additions: `Deepen`, `Connect`, `Attend`, `Activate`.
+        batches: pairs (inputs, targets); all are looked at.
+        criterion: outputs and targets to a mean loss.
+        parts: each batch is cut into so many, as far as it has samples.
+        seed: of the newborns' random weights.
+
+    Raises:
+        DataError: if there are fewer than two parts.
+        TrainingError: if a gradient isn't finite.
+
+    Source: the measure of GradMax, Evci et al. 2022, arXiv:2201.05125, made unbiased.
+
+    Example:
+        >>> from torch import nn
+        >>> from neuroexapt import Split, Widen
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> x = torch.randn(512, 4)
+        >>> batch = (x, (x[:, 0] * x[:, 1] > 0).long())
+        >>> edits = [Widen(group="0", count=4), Split(group="0", units=(1,))]
+        >>> gains = growth_gain(living, edits, [batch], nn.CrossEntropyLoss())
+        >>> [(gain.edit.kind, gain.num_parameters) for gain in gains.found]
+        [('widen', 8), ('split', 4)]
+        >>> gains.found[0].gain > gains.found[0].error
+        True
+    """
+    start = time.perf_counter()
+    data = list(_parts(batches, parts, living))
+    if len(data) < 2:
+        raise DataError(
+            f"a gain needs at least two parts of data to compare, got {len(data)}; give more "
+            "samples"
+        )
+    refused: list[tuple[Edit, str]] = []
+    known: dict[int, Gain] = {}
+    flops = 0
+    num_samples = sum(inputs.batch_size for inputs, _ in data)
+    numbered = list(enumerate(edits))
+    for attach, chosen in rounds(numbered):
+        attached = attach(living, chosen, seed, refused)
+        if attached.reads:
+            gradients = _gradients(attached, data, criterion)
+            for (number, edit, _), rows in zip(attached.reads, gradients, strict=True):
+                known[number] = _gain(edit, rows)
+            flops += _flops(living, attached) * num_samples
+    found = tuple(known[number] for number, _ in numbered if number in known)
+    return Gains(found, tuple(refused), num_samples, flops, time.perf_counter() - start)
+
+
+def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
+    """Batches cut into parts of two samples at least, which norms need."""
+    device = next(living.parameters(), torch.zeros(())).device
+    for inputs, targets in checked(batches):
+        size = max(math.ceil(inputs.batch_size / parts), 2)
+        for begin in range(0, inputs.batch_size - 1, size):
+            chosen = slice(begin, begin + size)
+            yield (
+                inputs.map(lambda t, c=chosen: t[c]).to(device),
+                moved(targets, device, chosen),
+            )
+
+
+def _gradients(
+    attached: Attached,
+    data: Sequence[tuple[Inputs, Any]],
+    criterion: Callable[[Any, Any], Tensor],
+) -> list[Tensor]:
+    """For each edit the gradients of its degrees of freedom: shape (parts, count), on the CPU."""
+    tensors = [_wanted(attached.model, path) for path in attached.wanted]
+    rows: list[list[Tensor]] = [[] for _ in attached.reads]
+    with untouched(attached.model, tensors[0].device), torch.enable_grad():
+        attached.model.train()
+        for inputs, targets in data:
+            loss = criterion(attached.model(*inputs.args, **inputs.kwargs), targets).mean()
+            found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+            gradients = dict(zip(attached.wanted, found, strict=True))
+            for row, (_, edit, read) in zip(rows, attached.reads, strict=True):
+                row.append(_finite(read(gradients), edit))
+    return [torch.stack(row) for row in rows]
+
+
+def _wanted(model: nn.Module, path: str) -> Tensor:
+    """A tensor that was made for the attaching, and so may be told to want gradients."""
+    tensor = attribute(model, path)
+    assert isinstance(tensor, Tensor), f"{path} is no tensor"
+    return tensor.requires_grad_()
+
+
+def _finite(gradient: Tensor, edit: Edit) -> Tensor:
+    if not bool(gradient.isfinite().all()):
+        raise TrainingError(
+            f"the gradient of {edit} isn't finite; lower the learning rate, or mend the data"
+        )
+    return gradient.float().cpu()
+
+
+def _gain(edit: Edit, rows: Tensor) -> Gain:
+    """The statistics of one edit from its gradients on each part of the data."""
+    count = len(rows)
+    gram = rows.double() @ rows.double().T
+    gain = pairwise_mean(gram)
+    left_out = torch.tensor([pairwise_mean(_without(gram, i)) for i in range(count)])
+    spread = (left_out - left_out.mean()).square().sum()
+    error = float((spread * (count - 1) / count).sqrt()) if count > 2 else math.inf
+    even, odd = rows[::2].mean(0), rows[1::2].mean(0)
+    dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
+    own = float(gram.diagonal().mean())
+    return Gain(edit, gain, error, dual, gain / own if own > 0 else 0.0, rows.shape[1])
+
+
+def pairwise_mean(gram: Tensor) -> float:
+    """Mean of the products of different rows: an unbiased squared norm of the rows' mean.
+
+    Args:
+        gram: shape (n, n), products of all rows with each other; n at least 2.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+        >>> pairwise_mean(rows @ rows.T)
+        3.0
+    """
+    count = len(gram)
+    return float((gram.sum() - gram.diagonal().sum()) / (count * (count - 1)))
+
+
+def _without(gram: Tensor, index: int) -> Tensor:
+    kept = [i for i in range(len(gram)) if i != index]
+    return gram[kept][:, kept] if len(kept) > 1 else gram
+
+
+def _flops(living: LivingModel, attached: Attached) -> int:
+    """FLOPs a sample: forward and activations' gradients of all, weights' of what is new."""
+    macs = record_shapes(attached.model, living.example_inputs)
+    return 4 * macs + 2 * max(macs - living.cost().macs, 0)

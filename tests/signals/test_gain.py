@@ -1,0 +1,206 @@
+"""Growth gain, against each edit attached alone and gradients taken part by part."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from families import FAMILIES, LEAVES
+from small import CRITERION, batches, model
+from torch import Tensor, nn
+
+from neuroexapt import (
+    Activate,
+    Attend,
+    Connect,
+    DataError,
+    Deepen,
+    LivingModel,
+    Prune,
+    Split,
+    Widen,
+)
+from neuroexapt.edits.addition import Addition
+from neuroexapt.signals import growth_gain
+from neuroexapt.signals.attach import rounds
+from neuroexapt.signals.gain import pairwise_mean
+
+EDITS = (
+    Widen(group="0", count=2),
+    Widen(group="3", count=1),
+    Split(group="0", units=(1, 3)),
+    Split(group="3", units=(0,)),
+    Deepen(after="2"),
+    Deepen(after="4", form="bottleneck"),
+    Connect(source="2", target="5"),
+    Attend(after="4"),
+    Attend(after="4", form="positions"),
+    Activate(node="4", to="silu"),
+    Activate(node="4", to="tanh"),
+)
+
+
+def trained() -> LivingModel:
+    """Past the first steps, so that gradients and statistics are no longer special."""
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6)).double()
+    optimizer = torch.optim.SGD(living.parameters(), lr=0.1)
+    for inputs, targets in batches(4):
+        optimizer.zero_grad()
+        CRITERION(living(inputs.double()), targets).backward()
+        optimizer.step()
+    return living
+
+
+def doubled(count: int) -> list[tuple[Tensor, Tensor]]:
+    return [(inputs.double(), targets) for inputs, targets in batches(count)]
+
+
+def naive_rows(living: LivingModel, number: int, edit, parts) -> Tensor:
+    """Gradients of one edit's degrees of freedom, part by part, by plain backward passes.
+
+    Additions are attached alone; resizings with all others of their round, because random numbers
+    are drawn for tensors in their final shape.
+    """
+    numbered = [(number, edit)] if isinstance(edit, Addition) else list(enumerate(EDITS))
+    for attach, chosen in rounds(numbered):
+        if (number, edit) in chosen:
+            attached = attach(living, chosen, 0, [])
+    (read,) = (read for index, _, read in attached.reads if index == number)
+    rows = []
+    for inputs, targets in parts:
+        twin = copy.deepcopy(attached.model).train()
+        CRITERION(twin(inputs), targets).backward()
+        gradients = {name: twin.get_parameter(name).grad for name in attached.wanted}
+        rows.append(read(gradients).double())
+    return torch.stack(rows)
+
+
+def test_gain_of_all_at_once_is_the_gain_of_each_alone():
+    living = trained()
+    data = doubled(2)
+    before = {name: tensor.clone() for name, tensor in living.state_dict().items()}
+    gains = growth_gain(living, EDITS, data, CRITERION, parts=2)
+    assert [gain.edit for gain in gains.found] == list(EDITS)
+    assert gains.num_samples == 64
+    parts = [(x[half], y[half]) for x, y in data for half in (slice(0, 16), slice(16, 32))]
+    for number, (edit, gain) in enumerate(zip(EDITS, gains.found, strict=True)):
+        rows = naive_rows(living, number, edit, parts)
+        pairs = list(itertools.permutations(range(len(rows)), 2))
+        expected = sum(float(rows[i] @ rows[j]) for i, j in pairs) / len(pairs)
+        assert gain.gain == pytest.approx(expected, rel=1e-4, abs=1e-12), edit
+        assert gain.num_parameters == rows.shape[1]
+        own = float(rows.square().sum(1).mean())
+        assert gain.share == pytest.approx(expected / own, rel=1e-4)
+    assert all(torch.equal(living.state_dict()[name], tensor) for name, tensor in before.items())
+
+
+def test_widen_gain_has_a_closed_form():
+    """Between linear layers the outgoing gradient is the error's product with the newborns."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 2, bias=False)).double()
+    living = LivingModel(net, torch.zeros(2, 3).double())
+    x, y = torch.randn(2, 40, 3).double(), torch.randn(2, 40, 2).double()
+    (gain,) = growth_gain(
+        living, [Widen(group="0", count=1)], zip(x, y, strict=True), nn.MSELoss(), parts=1
+    ).found
+    (attach, chosen), *_ = rounds([(0, gain.edit)])
+    newborn = attach(living, chosen, 0, []).model.get_parameter("0.weight")[2]
+    with torch.no_grad():
+        errors = [(net(a) - b) for a, b in zip(x, y, strict=True)]
+        rows = [2 * e.T @ (a @ newborn) / e.numel() for a, e in zip(x, errors, strict=True)]
+    assert gain.gain == pytest.approx(float(rows[0] @ rows[1]), rel=1e-5)
+
+
+def test_gain_is_unbiased_where_a_squared_norm_is_not():
+    """Rows of noise around a known mean, many times over."""
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.full((50,), 0.1, dtype=torch.float64)
+    found, squared = [], []
+    for _ in range(2000):
+        rows = mean + torch.randn(4, 50, generator=generator, dtype=torch.float64)
+        found.append(pairwise_mean(rows @ rows.T))
+        squared.append(float(rows.mean(0).square().sum()))
+    spread = torch.tensor(found).std() / math.sqrt(len(found))
+    assert abs(torch.tensor(found).mean() - 0.5) < 4 * spread
+    assert torch.tensor(squared).mean() > 10  # 0.5 + 50 / 4
+
+
+def test_gain_of_pure_noise_is_within_its_error():
+    """Random targets: nothing consistent is to be gained, whatever the edit's size."""
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6))
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(512, 1, 6, 6, generator=generator)
+    y = torch.randint(3, (512,), generator=generator)
+    with torch.no_grad():
+        living.graph_module.get_submodule("9").weight.mul_(0.01)
+    gains = growth_gain(living, EDITS, [(x, y)], CRITERION, parts=16)
+    assert all(abs(gain.share) < 0.5 for gain in gains.found)
+    assert all(gain.error > 0 for gain in gains.found)
+
+
+def test_gain_finds_where_width_is_missing():
+    """One layer is a bottleneck: widening it gains more than widening its wide neighbours."""
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
+    student = nn.Sequential(
+        nn.Linear(8, 32),
+        nn.ReLU(),
+        nn.Linear(32, 1),
+        nn.ReLU(),
+        nn.Linear(1, 32),
+        nn.ReLU(),
+        nn.Linear(32, 4),
+    )
+    x = torch.randn(2048, 8)
+    with torch.no_grad():
+        y = teacher(x)
+    living = LivingModel(student, x[:2])
+    optimizer = torch.optim.Adam(living.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(living(x), y).backward()
+        optimizer.step()
+    edits = [Widen(group=name, count=1) for name in ("0", "2", "4")]
+    gains = growth_gain(living, edits, [(x, y)], nn.MSELoss(), parts=8)
+    per_unit = [gain.gain for gain in gains.found]
+    assert per_unit[1] == max(per_unit)
+    assert per_unit[1] > 3 * max(per_unit[0], per_unit[2])
+
+
+def test_gain_tells_what_does_not_fit():
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6))
+    edits = [Widen(group="9", count=1), Attend(after="9", form="positions"), EDITS[0]]
+    gains = growth_gain(living, edits, batches(1), CRITERION)
+    assert [gain.edit for gain in gains.found] == [EDITS[0]]
+    assert [edit for edit, _ in gains.refused] == edits[:2]
+    assert "an output of the model" in gains.refused[0][1]
+
+
+def test_gain_refuses_what_it_can_not_measure():
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6))
+    with pytest.raises(DataError, match="at least two parts"):
+        growth_gain(living, EDITS, [], CRITERION)
+    with pytest.raises(ValueError, match="has no growth gain"):
+        growth_gain(living, [Prune(group="0", units=(0,))], batches(1), CRITERION)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_gain_on_every_family(family):
+    """All groups widened and split at once, in float64: the attached model computes the same."""
+    torch.manual_seed(0)
+    living = LivingModel(family.build().double(), _doubled(family.example()), leaves=LEAVES)
+    names = [group.name for group in living.groups if group.frozen is None]
+    edits = [Widen(group=name, count=2) for name in names]
+    edits += [Split(group=name, units=(0,)) for name in names]
+    for attach, chosen in rounds(list(enumerate(edits))):
+        attached = attach(living, chosen, 0, [])
+        assert len(attached.reads) == len(names)
+        args = living.example_inputs.args
+        expected, actual = living.eval()(*args), attached.model.eval()(*args)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def _doubled(example):
+    given = example if isinstance(example, tuple) else (example,)
+    return tuple(x.double() if x.is_floating_point() else x for x in given)
