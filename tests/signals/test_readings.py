@@ -534,3 +534,50 @@ def test_spread_over_is_even_over_samples_rows_and_columns(limit: int) -> None:
     assert len(set(map(tuple, taken.T.tolist()))) > 0.95 * min(limit, 16 * 12 * 12)
     for row, size in zip(taken, (16, 12, 12), strict=True):
         assert (row < size // 2).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+# Saliency
+
+
+def test_sense_saliency_is_each_units_own_gradient_sample_by_sample() -> None:
+    """Against factors of 1 put into a plain forward pass, one sample at a time."""
+    model, data = living(), batches()
+    found = sense(model, data, CRITERION)
+    seen = model.graph_module.eval()
+    for end, group, size in ((3, "0", 4), (5, "3", 6), (10, "5", 5)):
+        rows = []
+        for inputs, targets in data:
+            for x, y in zip(inputs, targets, strict=True):
+                gain = torch.ones(size, requires_grad=True)
+                hidden = nn.Sequential(*[seen.get_submodule(str(i)) for i in range(end)])(x[None])
+                rest = nn.Sequential(*[seen.get_submodule(str(i)) for i in range(end, 12)])
+                view = gain.view(1, -1, *[1] * (hidden.ndim - 2))
+                CRITERION(rest(hidden * view), y[None]).backward()
+                rows.append(gain.grad)
+        effect = torch.stack(rows).double()
+        expected = effect.square().mean(0) / 2 - effect.mean(0)
+        torch.testing.assert_close(found.saliency[group], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_sense_saliency_tells_what_removal_costs() -> None:
+    """Units are removed for real; one whose outgoing weights are zero costs nothing."""
+    model = living()
+    with torch.no_grad():
+        model.graph_module.get_submodule("5").weight[:, 2] = 0
+    (inputs, targets), *_ = data = batches(1, size=256)
+    saliency = sense(model, data, CRITERION).saliency["3"]
+    assert saliency[2] == 0
+    seen = model.graph_module.eval()
+    before = CRITERION(seen(inputs), targets)
+    truth = []
+    for unit in range(6):
+        twin = copy.deepcopy(seen)
+        with torch.no_grad():
+            twin.get_submodule("5").weight[:, unit] = 0
+        truth.append((CRITERION(twin(inputs), targets) - before).item())
+    correlation = np.corrcoef(saliency.numpy(), truth)[0, 1]
+    assert correlation > 0.8
+
+
+def test_sense_saliency_needs_gradients() -> None:
+    assert sense(living(), batches(), gradients=False).saliency == {}

@@ -3,6 +3,8 @@
 from neuroexapt.signals.correlation import LayerCorrelation, noise_floor, signature_correlation
 from neuroexapt.signals.entropy import HistogramEntropy, activation_entropy
 from neuroexapt.signals.gain import Gain, Gains, growth_gain
+from neuroexapt.signals.information import class_information
+from neuroexapt.signals.kernel import TangentKernel, kernel_of, tangent_kernel
 from neuroexapt.signals.layers import Layer, adjacent, distant_pairs, layers
 from neuroexapt.signals.readings import Readings, sense
 
@@ -13,12 +15,16 @@ __all__ = [
     "Layer",
     "LayerCorrelation",
     "Readings",
+    "TangentKernel",
     "activation_entropy",
     "adjacent",
+    "class_information",
     "distant_pairs",
     "growth_gain",
+    "kernel_of",
     "layers",
     "noise_floor",
     "sense",
     "signature_correlation",
+    "tangent_kernel",
 ]

@@ -1,7 +1,7 @@
 """One pass through a living model that watches groups and layers on the way."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,15 +44,17 @@ class GroupEntropy:
 
     def entropy(self) -> Tensor:
         """Shape (units,)."""
-        total = self._per_unit(self.histogram.entropy())
-        return (total / self._per_unit(torch.ones_like(self.units, dtype=total.dtype))).cpu()
+        total = self.per_unit(self.histogram.entropy())
+        return (total / self.per_unit(torch.ones_like(self.units, dtype=total.dtype))).cpu()
 
     def dead(self) -> Tensor:
         """Shape (units,): units of which every channel is constant."""
-        return (self._per_unit((~self.histogram.dead()).float()) == 0).cpu()
+        return (self.per_unit((~self.histogram.dead()).float()) == 0).cpu()
 
-    def _per_unit(self, values: Tensor) -> Tensor:
-        return values.new_zeros(self.group.size).index_add_(0, self.units, values)
+    def per_unit(self, values: Tensor) -> Tensor:
+        """Sums over each unit's channels: from shape (..., channels) to (..., units)."""
+        total = values.new_zeros(*values.shape[:-1], self.group.size)
+        return total.index_add_(-1, self.units, values)
 
 
 def spread_over(value: Tensor, dim: int, limit: int) -> Tensor:
@@ -79,9 +81,9 @@ def spread_over(value: Tensor, dim: int, limit: int) -> Tensor:
 class Pass(fx.Interpreter):
     """Runs a graph, shows activations to those who watch, and gives layers a gain.
 
-    A gain is a factor of 1 for each sample. Its gradient is the sum over channels and positions of
-    gradient times activation, and the product is a tensor of its own, so that operations in place
-    further on can't spoil it.
+    A gain is a factor of 1 for each sample, or for each sample and channel. Its gradient is the sum
+    over positions (and channels) of gradient times activation, and the product is a tensor of its
+    own, so that operations in place further on can't spoil it.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Pass(fx.Interpreter):
         graph_module: fx.GraphModule,
         watchers: Mapping[str, list[GroupEntropy]],
         gained: Mapping[str, str],
+        weighed: Mapping[str, Sequence[tuple[str, int]]],
     ) -> None:
         """Watch and gain.
 
@@ -96,11 +99,13 @@ class Pass(fx.Interpreter):
             graph_module: the model's present graph.
             watchers: node name -> who watches its output.
             gained: node name -> the layer that gets a gain there.
+            weighed: node name -> groups whose channels each get a gain there, and the dimension.
         """
         super().__init__(graph_module)
         self.graph_module = graph_module
-        self.watchers, self.gained = watchers, gained
+        self.watchers, self.gained, self.weighed = watchers, gained, weighed
         self.gains: dict[str, Tensor] = {}
+        self.channel_gains: dict[str, Tensor] = {}
         self._num_samples = 0
 
     def run_on(self, inputs: Inputs) -> Any:
@@ -113,13 +118,16 @@ class Pass(fx.Interpreter):
         result = super().run_node(n)
         for watcher in self.watchers.get(n.name, ()):
             watcher.watch(result)
-        layer = self.gained.get(n.name)
-        if layer is None or len(result) != self._num_samples:
-            return result
-        gain = result.new_ones(len(result), *[1] * (result.ndim - 1)).requires_grad_()
-        self.gains[layer] = gain
-        scaled = result * gain
-        self._replace_overwritten(n, scaled)
+        scaled = result
+        if (layer := self.gained.get(n.name)) is not None and len(result) == self._num_samples:
+            self.gains[layer] = _ones(result, None)
+            scaled = scaled * self.gains[layer]
+        for group, dim in self.weighed.get(n.name, ()):
+            if len(result) == self._num_samples:
+                self.channel_gains[group] = _ones(result, dim)
+                scaled = scaled * self.channel_gains[group]
+        if scaled is not result:
+            self._replace_overwritten(n, scaled)
         return scaled
 
     def _replace_overwritten(self, node: fx.Node, result: Tensor) -> None:
@@ -128,6 +136,12 @@ class Pass(fx.Interpreter):
             node = node.args[0]
             if node in self.env:
                 self.env[node] = result
+
+
+def _ones(result: Tensor, dim: int | None) -> Tensor:
+    """Factors for each sample and, given a dimension, each channel along it."""
+    shape = [size if d in (0, dim) else 1 for d, size in enumerate(result.shape)]
+    return result.new_ones(shape).requires_grad_()
 
 
 class _Search(fx.Interpreter):

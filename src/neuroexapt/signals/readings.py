@@ -25,6 +25,8 @@ class Readings:
     Attributes:
         entropy: group name -> normalised activation entropy of each unit, 0 to 1, shape (size,).
         dead: group name -> which units gave one and the same value throughout, shape (size,).
+        saliency: group name -> by how much the loss would rise without each unit, shape (size,): to
+            second order, with the Fisher information for the curvature. Empty without gradients.
         correlations: of layers that are not adjacent, strongest first.
         noise_floor: magnitude from which one of these correlations is significant.
         num_samples: that were looked at.
@@ -42,6 +44,7 @@ class Readings:
 
     entropy: Mapping[str, Tensor] = field(repr=False)
     dead: Mapping[str, Tensor] = field(repr=False)
+    saliency: Mapping[str, Tensor] = field(repr=False)
     correlations: tuple[LayerCorrelation, ...] = field(repr=False)
     noise_floor: float
     num_samples: int
@@ -126,6 +129,7 @@ def sense(
     return Readings(
         entropy={watcher.group.name: watcher.entropy() for watcher in groups},
         dead={watcher.group.name: watcher.dead() for watcher in groups},
+        saliency=sensing.saliency(),
         correlations=correlated(names, signatures, pairs),
         noise_floor=noise_floor(sensing.num_samples, len(pairs)),
         num_samples=sensing.num_samples,
@@ -154,7 +158,13 @@ class _Sensing:
         self.gained = {
             layer.output_node: layer.name for layer in self.layers if layer.output_node in begin
         }
+        self.weighed: dict[str, list[tuple[str, int]]] = {}
+        for watcher in self.groups if criterion is not None else ():
+            if watcher.site.node in begin and watcher.site.dim > 0:
+                place = (watcher.group.name, watcher.site.dim)
+                self.weighed.setdefault(watcher.site.node, []).append(place)
         self._gathered: dict[str, list[Tensor]] = {name: [] for name in self.gained.values()}
+        self._weights: dict[str, list[Tensor]] = {}
 
     def look(self, inputs: Inputs, targets: Any) -> None:
         """Run one batch, forward and, with a criterion, backward.
@@ -162,7 +172,7 @@ class _Sensing:
         Raises:
             TrainingError: if anything isn't finite.
         """
-        run = Pass(self.living.graph_module, self.watchers, self.gained)
+        run = Pass(self.living.graph_module, self.watchers, self.gained, self.weighed)
         outputs = run.run_on(inputs)
         for watcher in self.groups:
             try:
@@ -173,7 +183,7 @@ class _Sensing:
             total = _summed(self.criterion, outputs, targets, inputs.batch_size)
             if not bool(total.isfinite()):
                 raise self._not_finite("the loss", inputs)
-            self._differentiate(total, run.gains, inputs)
+            self._differentiate(total, run, inputs)
         self.num_samples += inputs.batch_size
 
     def signatures(self) -> tuple[list[tuple[int, int]], list[str], Tensor]:
@@ -191,14 +201,36 @@ class _Sensing:
         ]
         return pairs, names, torch.stack(list(whole.values())).cpu()
 
-    def _differentiate(self, total: Tensor, gains: Mapping[str, Tensor], inputs: Inputs) -> None:
-        if not gains or not total.requires_grad:
+    def saliency(self) -> dict[str, Tensor]:
+        """For each group what its units matter to the loss.
+
+        A unit's gain g has, for sample n, the gradient s_n. Without the unit (g = 0 for 1) the loss
+        changes by -mean(s) + mean(s^2) / 2 to second order, the Fisher information standing for
+        the curvature (Theis et al. 2018, arXiv:1801.05787).
+        """
+        found = {}
+        for watcher in self.groups:
+            parts = self._weights.get(watcher.group.name)
+            if parts:
+                effect = torch.cat(parts).double()
+                found[watcher.group.name] = (effect.square().mean(0) / 2 - effect.mean(0)).cpu()
+        return found
+
+    def _differentiate(self, total: Tensor, run: Pass, inputs: Inputs) -> None:
+        wanted = {("layer", k): v for k, v in run.gains.items()}
+        wanted |= {("group", k): v for k, v in run.channel_gains.items()}
+        if not wanted or not total.requires_grad:
             return
-        found = torch.autograd.grad(total, list(gains.values()), materialize_grads=True)
-        for name, gradient in zip(gains, found, strict=True):
+        found = torch.autograd.grad(total, list(wanted.values()), materialize_grads=True)
+        sizes = {watcher.group.name: watcher for watcher in self.groups}
+        for (kind, name), gradient in zip(wanted, found, strict=True):
             if not bool(gradient.isfinite().all()):
                 raise self._not_finite(f"the gradient at {name!r}", inputs)
-            self._gathered[name].append(gradient.flatten().float())
+            if kind == "layer":
+                self._gathered[name].append(gradient.flatten().float())
+            else:
+                by_channel = gradient.reshape(len(gradient), -1).double()
+                self._weights.setdefault(name, []).append(sizes[name].per_unit(by_channel))
 
     def _not_finite(self, what: str, inputs: Inputs) -> TrainingError:
         begin = first_not_finite(self.living.graph_module, inputs)
