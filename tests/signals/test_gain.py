@@ -66,7 +66,7 @@ def naive_rows(living: LivingModel, number: int, edit, parts) -> Tensor:
     for attach, chosen in rounds(numbered):
         if (number, edit) in chosen:
             attached = attach(living, chosen, 0, [])
-    (read,) = (read for index, _, read in attached.reads if index == number)
+    (read,) = (reading.read for reading in attached.reads if reading.number == number)
     rows = []
     for inputs, targets in parts:
         twin = copy.deepcopy(attached.model).train()
@@ -92,6 +92,10 @@ def test_gain_of_all_at_once_is_the_gain_of_each_alone():
         assert gain.num_parameters == rows.shape[1]
         own = float(rows.square().sum(1).mean())
         assert gain.share == pytest.approx(expected / own, rel=1e-4)
+        change = copy.deepcopy(living).apply(edit)
+        assert gain.params == change.params_after - change.params_before, edit
+        if edit.kind != "attend" or edit.form != "positions":
+            assert gain.macs == change.macs_after - change.macs_before, edit
     assert all(torch.equal(living.state_dict()[name], tensor) for name, tensor in before.items())
 
 

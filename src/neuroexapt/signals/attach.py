@@ -1,13 +1,13 @@
 """Attach many edits to one model at once, to read the gradients that each would have."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from neuroexapt.edits import Edit, Split, Widen
 from neuroexapt.edits.addition import Addition
@@ -17,10 +17,27 @@ from neuroexapt.edits.rewrite import Ancestry
 from neuroexapt.edits.width import Arrangement, Resizing, resize_all
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel, Role
-from neuroexapt.graph.assemble import assemble
+from neuroexapt.graph.assemble import assemble, attribute
 
 Read: TypeAlias = Callable[[dict[str, Tensor]], Tensor]
 """From gradients by the tensor's path to those of an edit's own degrees of freedom, flat."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One of the edits that are attached.
+
+    Attributes:
+        number: of the edit.
+        edit: the edit.
+        read: picks the gradients of its degrees of freedom.
+        added: path of a tensor -> how many numbers the edit alone would add to it.
+    """
+
+    number: int
+    edit: Edit
+    read: Read
+    added: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +46,12 @@ class Attached:
 
     Attributes:
         model: the graph module.
-        reads: number of the edit, the edit, and how its gradients are read.
+        reads: for each edit how its gradients are read.
         wanted: paths of the tensors whose gradients are needed.
     """
 
     model: fx.GraphModule
-    reads: list[tuple[int, Edit, Read]]
+    reads: list[Reading]
     wanted: tuple[str, ...]
 
 
@@ -74,7 +91,7 @@ def _attach_additions(
     refused: list[tuple[Edit, str]],
 ) -> Attached:
     insertion = Insertion.into(living)
-    reads: list[tuple[int, Edit, Read]] = []
+    reads: list[Reading] = []
     wanted: list[str] = []
     for number, edit in numbered:
         assert isinstance(edit, Addition), "sorted by kind"
@@ -85,14 +102,14 @@ def _attach_additions(
         except EditError as error:
             refused.append((edit, str(error)))
             continue
-        names = [
-            f"{path}.{name}"
+        sizes = {
+            f"{path}.{name}": parameter.numel()
             for path, module in insertion.modules.items()
             if path not in before
-            for name, _ in module.named_parameters()
-        ]
-        wanted += names
-        reads.append((number, edit, _whole(names)))
+            for name, parameter in module.named_parameters()
+        }
+        wanted += sizes
+        reads.append(Reading(number, edit, _whole(list(sizes)), sizes))
     root = living.graph_module
     return Attached(assemble(root, insertion.graph, insertion.parts()), reads, tuple(wanted))
 
@@ -115,7 +132,7 @@ def _attach_resizing(
     rewrite, arranged = resize_all(living, [resizing for *_, resizing in resizings])
     model = assemble(living.graph_module, rewrite.graph, rewrite.replaced)
     items = {item.name: item for item in rewrite.ancestry}
-    reads: list[tuple[int, Edit, Read]] = []
+    reads: list[Reading] = []
     wanted: dict[str, None] = {}
     for index, (number, edit, resizing) in enumerate(resizings):
         role = Role.CONSUMER if isinstance(edit, Widen) else Role.PRODUCER
@@ -124,8 +141,20 @@ def _attach_resizing(
         members = [m for m in resizing.group.members if m.role is role and m.tensor in items]
         wanted |= dict.fromkeys(member.tensor for member in members)
         pieces = [piece(items[m.tensor], m.dim, arranged[m.tensor, m.dim], index) for m in members]
-        reads.append((number, edit, _joined(pieces)))
+        reads.append(Reading(number, edit, _joined(pieces), _added(living, resizing)))
     return Attached(model, reads, tuple(wanted))
+
+
+def _added(living: LivingModel, resizing: Resizing) -> dict[str, int]:
+    """How many numbers a resizing adds to each parameter."""
+    added: dict[str, int] = {}
+    for member in resizing.group.members:
+        tensor = attribute(living.graph_module, member.tensor)
+        if isinstance(tensor, nn.Parameter):
+            newborn = int((resizing.layout_of(member.units).newborn >= 0).sum())
+            each = tensor.numel() // tensor.shape[member.dim]
+            added[member.tensor] = added.get(member.tensor, 0) + newborn * each
+    return added
 
 
 def _context(seed: int, number: int) -> Context:

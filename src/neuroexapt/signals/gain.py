@@ -2,19 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
 
 from neuroexapt.edits import Edit
 from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.shapes import record_shapes
-from neuroexapt.signals.attach import Attached, rounds
+from neuroexapt.signals.attach import Attached, Reading, rounds
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.untouched import untouched
 
@@ -33,6 +34,8 @@ class Gain:
         share: `gain` relative to the mean squared norm of the parts' own gradients: how much of
             the gradient is the same on all data. 1 without noise, about 0 with nothing else.
         num_parameters: how many degrees of freedom.
+        params: parameters that the edit adds.
+        macs: multiply-accumulates a sample that these take, without attention's products.
     """
 
     edit: Edit
@@ -41,6 +44,8 @@ class Gain:
     dual: float
     share: float
     num_parameters: int
+    params: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,15 @@ def growth_gain(
     numbered = list(enumerate(edits))
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
-        if attached.reads:
-            gradients = _gradients(attached, data, criterion)
-            for (number, edit, _), rows in zip(attached.reads, gradients, strict=True):
-                known[number] = _gain(edit, rows)
-            flops += _flops(living, attached) * num_samples
+        if not attached.reads:
+            continue
+        gradients = _gradients(attached, data, criterion)
+        macs = record_shapes(attached.model, living.example_inputs)
+        positions = _positions(attached.model, living.example_inputs.batch_size)
+        for reading, rows in zip(attached.reads, gradients, strict=True):
+            known[reading.number] = _gain(reading, rows, positions)
+        # Forward and activations' gradients of everything, weights' gradients of what is new.
+        flops += (4 * macs + 2 * max(macs - living.cost().macs, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
     return Gains(found, tuple(refused), num_samples, flops, time.perf_counter() - start)
 
@@ -165,8 +174,8 @@ def _gradients(
             loss = criterion(attached.model(*inputs.args, **inputs.kwargs), targets).mean()
             found = torch.autograd.grad(loss, tensors, materialize_grads=True)
             gradients = dict(zip(attached.wanted, found, strict=True))
-            for row, (_, edit, read) in zip(rows, attached.reads, strict=True):
-                row.append(_finite(read(gradients), edit))
+            for row, reading in zip(rows, attached.reads, strict=True):
+                row.append(_finite(reading.read(gradients), reading.edit))
     return [torch.stack(row) for row in rows]
 
 
@@ -185,7 +194,7 @@ def _finite(gradient: Tensor, edit: Edit) -> Tensor:
     return gradient.float().cpu()
 
 
-def _gain(edit: Edit, rows: Tensor) -> Gain:
+def _gain(reading: Reading, rows: Tensor, positions: Mapping[str, int]) -> Gain:
     """The statistics of one edit from its gradients on each part of the data."""
     count = len(rows)
     gram = rows.double() @ rows.double().T
@@ -196,7 +205,16 @@ def _gain(edit: Edit, rows: Tensor) -> Gain:
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
     dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
     own = float(gram.diagonal().mean())
-    return Gain(edit, gain, error, dual, gain / own if own > 0 else 0.0, rows.shape[1])
+    return Gain(
+        reading.edit,
+        gain,
+        error,
+        dual,
+        gain / own if own > 0 else 0.0,
+        num_parameters=rows.shape[1],
+        params=sum(reading.added.values()),
+        macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
+    )
 
 
 def pairwise_mean(gram: Tensor) -> float:
@@ -219,7 +237,19 @@ def _without(gram: Tensor, index: int) -> Tensor:
     return gram[kept][:, kept] if len(kept) > 1 else gram
 
 
-def _flops(living: LivingModel, attached: Attached) -> int:
-    """FLOPs a sample: forward and activations' gradients of all, weights' of what is new."""
-    macs = record_shapes(attached.model, living.example_inputs)
-    return 4 * macs + 2 * max(macs - living.cost().macs, 0)
+def _positions(model: fx.GraphModule, batch_size: int) -> dict[str, int]:
+    """Path of a weight -> how often a sample uses each of its numbers; shapes are recorded."""
+    found: dict[str, int] = {}
+    for node in model.graph.nodes:
+        output = node.meta.get("example")
+        if node.op != "call_module" or not isinstance(output, Tensor) or output.ndim < 2:
+            continue
+        module = model.get_submodule(str(node.target))
+        by_channel = isinstance(module, _ConvNd) or bool(getattr(module, "spatial", False))
+        channels = output.shape[1 if by_channel else -1]
+        for name, parameter in module.named_parameters():
+            if parameter.ndim > 1:
+                uses = output.numel() // max(channels * batch_size, 1)
+                path = f"{node.target}.{name}"
+                found[path] = found.get(path, 0) + uses
+    return found

@@ -1,0 +1,90 @@
+"""Does the arbiter choose well? Every candidate edit is tried for real, at many checkpoints.
+
+python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
+python benchmarks/arbiter fit
+python benchmarks/arbiter judge
+
+`try` trains networks to some point, senses there, and trains on from there for 300 steps with each
+candidate and without any, with several seeds; one file a checkpoint in
+benchmarks/results/arbiter, resumable. `fit` fits the prior that the package ships to the
+checkpoints that are for it. `judge` compares predictions with what followed at the others and
+writes summary.json.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from checkpoints import Checkpoint, checkpoints, trained
+from provenance import RESULTS, provenance
+from pydantic import TypeAdapter
+from truth import outcome, sensed
+
+from neuroexapt.edits import AnyEdit
+
+FOLDER = RESULTS / "arbiter"
+SEEDS = {"judge": 3, "fit": 2}
+EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
+
+
+def write(path: Path, measured: dict[str, Any]) -> None:
+    """Replace a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(measured, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
+    """Fill in a checkpoint's file, run by run."""
+    path = FOLDER / f"{checkpoint.name}.json"
+    start = trained(checkpoint, data_dir)
+    if path.exists():
+        measured = json.loads(path.read_text())
+    else:
+        measured = {
+            "provenance": provenance(),
+            "checkpoint": vars(checkpoint),
+            "cost": vars(start[0].cost()),
+            "baseline": [],
+            "candidates": sensed(checkpoint, start[0], data_dir),
+        }
+        for row in measured["candidates"]:
+            row["runs"] = []
+        write(path, measured)
+    for seed in range(SEEDS[checkpoint.use]):
+        if len(measured["baseline"]) <= seed:
+            measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
+        for row in measured["candidates"]:
+            if len(row["runs"]) <= seed:
+                edit = EDIT.validate_python(row["edit"])
+                row["runs"].append(outcome(checkpoint, start, edit, seed, data_dir))
+                write(path, measured)
+        print(checkpoint.name, seed, len(measured["candidates"]), flush=True)
+
+
+def main() -> None:
+    """Try, fit or judge."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["try"])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--worker", type=int, default=0)
+    parser.add_argument("--of", type=int, default=1)
+    parser.add_argument("--only", help="part of a checkpoint's name")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]
+    for checkpoint in chosen[args.worker :: args.of]:
+        try_all(checkpoint, args.data_dir)
+
+
+if __name__ == "__main__":
+    main()

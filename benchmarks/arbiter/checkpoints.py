@@ -1,0 +1,271 @@
+"""Networks in the middle of their training: what the arbiter is fitted and judged on.
+
+Families that the prior is fitted on never come up in judging, nor the other way round.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from neuroexapt import LivingModel
+from neuroexapt.training import (
+    Augment,
+    Batches,
+    DataSplits,
+    ImageSet,
+    Recipe,
+    build_optimizer,
+    load,
+    train_batches,
+)
+
+WARMUP = 20
+STEPS = {"cifar": {"early": 200, "late": 2000}, "digits": {"early": 60, "late": 600}}
+RECIPES = {
+    "cifar": Recipe(lr=0.05, batch_size=64, augment=Augment(shift=2, flip=True)),
+    "digits": Recipe(lr=0.05, batch_size=64, augment=Augment(shift=1)),
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network, the data it is trained on, how far, and what it is for.
+
+    Attributes:
+        family: see `build`.
+        data: "cifar" (CIFAR-10 at 16 x 16 pixels) or "digits".
+        stage: "early" or "late".
+        use: "fit" or "judge".
+        seed: of weights and batches.
+    """
+
+    family: str
+    data: str
+    stage: str
+    use: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its result file is called."""
+        return f"{self.use}-{self.family}-{self.data}-{self.stage}"
+
+
+FIT_FAMILIES = ("vgg", "preact", "bare")
+JUDGE_FAMILIES = ("plain", "resnet", "mobile")
+
+
+def checkpoints() -> list[Checkpoint]:
+    """All of them, the two uses mixed, so that whatever is finished first is of both."""
+    found = []
+    for stage, data in (("late", "cifar"), ("early", "digits"), ("early", "cifar")):
+        for judge, fit in zip(JUDGE_FAMILIES, FIT_FAMILIES, strict=True):
+            found.append(Checkpoint(judge, data, stage, "judge", seed=11))
+            found.append(Checkpoint(fit, data, stage, "fit", seed=3))
+    found.append(Checkpoint("resnet", "digits", "late", "judge", seed=12))
+    found.append(Checkpoint("vgg", "digits", "late", "fit", seed=4))
+    return found
+
+
+@cache
+def splits(data: str, data_dir: Path) -> DataSplits:
+    """Training and validation images; the test part is out of reach."""
+    if data == "digits":
+        return _without_test(load("digits", validation=0.3))
+    return _without_test(_halved(load("cifar10", data_dir)))
+
+
+def _halved(given: DataSplits) -> DataSplits:
+    train, validation = (
+        ImageSet(avg_pool2d(part.images.float(), 2).round().byte(), part.labels, part.classes)
+        for part in (given.train, given.validation)
+    )
+    return DataSplits("cifar10 at 16 x 16", train, validation, given.read_test)
+
+
+def _without_test(given: DataSplits) -> DataSplits:
+    def refuse() -> ImageSet:
+        raise RuntimeError("the arbiter is fitted and judged without the test part")
+
+    return DataSplits(given.name, given.train, given.validation, refuse)
+
+
+def batches(checkpoint: Checkpoint, data_dir: Path, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Training batches without end."""
+    found = splits(checkpoint.data, data_dir)
+    loader: Batches = train_batches(found, RECIPES[checkpoint.data], seed=seed)
+    epoch = 0
+    while True:
+        loader.set_epoch(epoch)
+        for inputs, targets in loader:
+            if len(inputs) == RECIPES[checkpoint.data].batch_size:
+                yield inputs, targets
+        epoch += 1
+
+
+def build(family: str, channels: int) -> nn.Module:
+    """A small network for 10 classes."""
+    return {
+        "plain": _plain,
+        "resnet": _resnet,
+        "mobile": _mobile,
+        "vgg": _vgg,
+        "preact": _preact,
+        "bare": _bare,
+    }[family](channels)
+
+
+def trained(checkpoint: Checkpoint, data_dir: Path) -> tuple[LivingModel, torch.optim.Optimizer]:
+    """The network and its optimiser after as many steps as its stage says."""
+    found = splits(checkpoint.data, data_dir)
+    example = torch.zeros(2, found.num_channels, *found.image_size)
+    torch.manual_seed(checkpoint.seed)
+    living = LivingModel(build(checkpoint.family, found.num_channels), example)
+    recipe = RECIPES[checkpoint.data]
+    optimizer = build_optimizer(living, recipe)
+    criterion = nn.CrossEntropyLoss()
+    stream = batches(checkpoint, data_dir, checkpoint.seed)
+    living.train()
+    for step in range(STEPS[checkpoint.data][checkpoint.stage]):
+        set_rate(optimizer, recipe.lr * min((step + 1) / WARMUP, 1))
+        inputs, targets = next(stream)
+        optimizer.zero_grad()
+        criterion(living(inputs), targets).backward()
+        optimizer.step()
+    return living, optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def _unit(inputs: int, outputs: int, **options: int) -> list[nn.Module]:
+    return [_conv(inputs, outputs, **options), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _head(channels: int) -> list[nn.Module]:
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
+
+
+def _plain(channels: int) -> nn.Module:
+    """Six convolutions, of which the third is too narrow."""
+    return nn.Sequential(
+        *_unit(channels, 10),
+        *_unit(10, 10),
+        *_unit(10, 8, stride=2),
+        *_unit(8, 24),
+        *_unit(24, 24, stride=2),
+        *_unit(24, 32),
+        *_head(32),
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, branch: nn.Module, after: nn.Module | None = None) -> None:
+        super().__init__()
+        self.branch, self.after = branch, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x + self.branch(x)
+        return total if self.after is None else self.after(total)
+
+
+def _resnet(channels: int) -> nn.Module:
+    def block(width: int) -> nn.Module:
+        inside = [*_unit(width, width), _conv(width, width), nn.BatchNorm2d(width)]
+        return _Residual(nn.Sequential(*inside), nn.ReLU())
+
+    return nn.Sequential(
+        *_unit(channels, 10),
+        block(10),
+        *_unit(10, 20, stride=2),
+        block(20),
+        *_unit(20, 28, stride=2),
+        *_head(28),
+    )
+
+
+def _mobile(channels: int) -> nn.Module:
+    def block(width: int, inside: int) -> nn.Module:
+        return _Residual(
+            nn.Sequential(
+                *_unit(width, inside, kernel=1),
+                *_unit(inside, inside, groups=inside),
+                _conv(inside, width, kernel=1),
+                nn.BatchNorm2d(width),
+            )
+        )
+
+    return nn.Sequential(
+        *_unit(channels, 12),
+        block(12, 24),
+        *_unit(12, 20, stride=2),
+        block(20, 40),
+        *_unit(20, 32, stride=2),
+        *_head(32),
+    )
+
+
+def _vgg(channels: int) -> nn.Module:
+    return nn.Sequential(
+        *_unit(channels, 8),
+        *_unit(8, 12),
+        nn.MaxPool2d(2),
+        *_unit(12, 20),
+        *_unit(20, 16),
+        nn.MaxPool2d(2),
+        *_unit(16, 32),
+        nn.Flatten(),
+        nn.Linear(32 * (16 if channels == 3 else 4), 40),
+        nn.ReLU(),
+        nn.Linear(40, 10),
+    )
+
+
+def _preact(channels: int) -> nn.Module:
+    def block(width: int, inside: int) -> nn.Module:
+        return _Residual(
+            nn.Sequential(
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                _conv(width, inside),
+                nn.BatchNorm2d(inside),
+                nn.ReLU(),
+                _conv(inside, width),
+            )
+        )
+
+    return nn.Sequential(
+        _conv(channels, 12),
+        block(12, 8),
+        _conv(12, 24, stride=2),
+        block(24, 16),
+        _conv(24, 32, stride=2),
+        block(32, 24),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        *_head(32),
+    )
+
+
+def _bare(channels: int) -> nn.Module:
+    """Without norms."""
+    sizes = (channels, 12, 16, 20, 32)
+    found: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        stride = 2 if index in (1, 3) else 1
+        found += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GELU() if index == 3 else nn.ReLU()]
+    return nn.Sequential(*found, *_head(32))

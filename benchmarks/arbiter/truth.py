@@ -1,0 +1,103 @@
+"""What every candidate would really bring: each is tried alone, for a while, with several seeds."""
+
+import copy
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from checkpoints import RECIPES, Checkpoint, batches, set_rate, splits, trained
+from torch import nn
+
+from neuroexapt import LivingModel
+from neuroexapt.growth import nominate
+from neuroexapt.growth.proposal import Proposal
+from neuroexapt.signals import Readings, growth_gain, sense
+from neuroexapt.training import build_optimizer, evaluate, evaluation_batches
+
+HORIZON = 300
+SHARE = 0.25
+MOST_CONNECTIONS = 8
+CRITERION = nn.CrossEntropyLoss()
+
+
+def candidates(living: LivingModel, readings: Readings) -> list[Proposal]:
+    """Whatever any nominator can name, for a quarter of a group's units."""
+    return [
+        *nominate.nominate_splits(readings, living, SHARE),
+        *nominate.nominate_widening(readings, living, SHARE),
+        *nominate.nominate_blocks(living),
+        *itertools.islice(nominate.nominate_connections(readings, living), MOST_CONNECTIONS),
+        *nominate.nominate_attention(living),
+        *nominate.nominate_activations(living),
+        *nominate.nominate_pruning(readings, living, SHARE),
+    ]
+
+
+def sensed(checkpoint: Checkpoint, living: LivingModel, data_dir: Path) -> list[dict[str, Any]]:
+    """All candidates with everything that was measured of them."""
+    stream = batches(checkpoint, data_dir, seed=99)
+    data = [next(stream) for _ in range(16)]
+    readings = sense(living, data, CRITERION, num_batches=8)
+    proposals = candidates(living, readings)
+    growing = [p.edit for p in proposals if p.edit.kind != "prune"]
+    gains = growth_gain(living, growing, data, CRITERION, parts=1)
+    known = {repr(gain.edit): gain for gain in gains.found}
+    rows = []
+    for proposal in proposals:
+        edit = proposal.edit
+        row = {"edit": edit.model_dump(mode="json"), "evidence": proposal.evidence}
+        if (gain := known.get(repr(edit))) is not None:
+            names = ("gain", "error", "dual", "share", "num_parameters", "params", "macs")
+            row["gain"] = {name: getattr(gain, name) for name in names}
+        elif edit.kind != "prune":
+            continue  # it doesn't fit the model
+        rows.append(row)
+    return rows
+
+
+def outcome(
+    checkpoint: Checkpoint,
+    start: tuple[LivingModel, torch.optim.Optimizer],
+    proposal: Any,
+    seed: int,
+    data_dir: Path,
+) -> dict[str, float]:
+    """Train on with an edit, or without one, while the learning rate falls to zero.
+
+    Runs of one seed see the same batches.
+    """
+    began = time.perf_counter()
+    living = copy.deepcopy(start[0])
+    recipe = RECIPES[checkpoint.data]
+    optimizer = build_optimizer(living, recipe)
+    optimizer.load_state_dict(start[1].state_dict())
+    if proposal is not None:
+        living.apply(proposal, optimizer, seed=seed, check=False)
+    stream = batches(checkpoint, data_dir, seed=1000 + seed)
+    losses = []
+    living.train()
+    for step in range(HORIZON):
+        set_rate(optimizer, recipe.lr * (1 - step / HORIZON))
+        inputs, targets = next(stream)
+        optimizer.zero_grad()
+        loss = CRITERION(living(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    found = splits(checkpoint.data, data_dir)
+    held_out = evaluate(living, evaluation_batches(found, found.validation), CRITERION)
+    late = losses[-HORIZON // 3 :]
+    return {
+        "seed": seed,
+        "loss": held_out.loss,
+        "accuracy": held_out.accuracy,
+        "train_loss": sum(late) / len(late),
+        "params": living.cost().params,
+        "macs": living.cost().macs,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+__all__ = ["CRITERION", "HORIZON", "candidates", "outcome", "sensed", "trained"]

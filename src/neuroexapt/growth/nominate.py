@@ -1,0 +1,144 @@
+"""Nominators: each looks at the readings from one side, and proposes edits.
+
+None of them decides. They name what is possible and what speaks for it; which proposals are worth
+their cost is for the arbiter.
+"""
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor, fx
+
+from neuroexapt.edits import Activate, Attend, Connect, Deepen, Prune, Settle, Split, Widen
+from neuroexapt.edits.activate import Activation, activation_name, activations, blends
+from neuroexapt.edits.site import place
+from neuroexapt.errors import EditError
+from neuroexapt.graph import ChannelGroup, LivingModel
+from neuroexapt.growth.proposal import Proposal
+from neuroexapt.signals import Readings, layers
+
+MOST_POSITIONS = 256
+"""Positions up to which self-attention is proposed: its cost grows with their square."""
+SMOOTH: tuple[Activation, ...] = ("silu", "gelu")
+"""What activations are blended towards, the first that one isn't already."""
+SETTLED = 0.1
+"""How far from 0 or 1 all of a blend's amounts may be for it to be ended."""
+
+
+def nominate_splits(readings: Readings, living: LivingModel, share: float) -> Iterator[Proposal]:
+    """Divide the units with the highest activation entropy, a share of each group."""
+    for group in growable(living):
+        entropy = readings.entropy.get(group.name)
+        if entropy is not None:
+            units = entropy.argsort(descending=True, stable=True)[: _part(group, share)].tolist()
+            evidence = {"entropy": entropy[units].tolist(), "num_samples": readings.num_samples}
+            yield Proposal(Split(group=group.name, units=tuple(units)), evidence)
+
+
+def nominate_widening(readings: Readings, living: LivingModel, share: float) -> Iterator[Proposal]:
+    """Add random units, a share of each group."""
+    for group in growable(living):
+        evidence = {"entropy": _mean(readings.entropy.get(group.name))}
+        yield Proposal(Widen(group=group.name, count=_part(group, share)), evidence)
+
+
+def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
+    """Connect layers that aren't adjacent, the strongest correlation first."""
+    known = {layer.name: layer for layer in layers(living)}
+    taken = {(e.source, e.target) for e in living.edits if isinstance(e, Connect)}
+    for pair in readings.correlations:
+        source = known[pair.source].output
+        if (source, pair.target) not in taken:
+            evidence = {
+                "correlation": pair.correlation,
+                "p_value": pair.p_value,
+                "num_samples": pair.num_samples,
+                "noise_floor": readings.noise_floor,
+            }
+            yield Proposal(Connect(source=source, target=pair.target), evidence)
+
+
+def nominate_blocks(living: LivingModel) -> Iterator[Proposal]:
+    """Put a residual block behind each layer, an inverted one where layers are by channel."""
+    for name, _ in _layer_outputs(living):
+        yield Proposal(Deepen(after=name, kernel_size=3), {})
+
+
+def nominate_attention(living: LivingModel) -> Iterator[Proposal]:
+    """Attend over the channels of each layer, and over positions where they aren't too many."""
+    taken = {(e.after, e.form) for e in living.edits if isinstance(e, Attend)}
+    for name, node in _layer_outputs(living):
+        where = place(living, node)
+        positions = math.prod(where.spatial) if where.is_map else math.prod(where.shape[1:-1])
+        if positions > 1 and (name, "channels") not in taken:
+            yield Proposal(Attend(after=name), {"positions": positions})
+        if 1 < positions <= MOST_POSITIONS and (name, "positions") not in taken:
+            yield Proposal(Attend(after=name, form="positions"), {"positions": positions})
+
+
+def nominate_activations(living: LivingModel) -> Iterator[Proposal]:
+    """Blend each activation with a smooth one."""
+    taken = {e.node for e in living.edits if isinstance(e, Activate)}
+    for name in activations(living):
+        node = living.node(name)
+        present = activation_name(living, node)
+        if name not in taken and not name.startswith("edit") and _has_place(living, node):
+            to = next(candidate for candidate in SMOOTH if candidate != present)
+            yield Proposal(Activate(node=name, to=to), {"present": present or node.name})
+
+
+def nominate_settling(living: LivingModel) -> Iterator[Proposal]:
+    """End blends all of whose amounts are near 0, or all near 1."""
+    for name, blend in blends(living).items():
+        amount = blend.amount.detach()
+        for keep, goal in (("first", 0.0), ("second", 1.0)):
+            distance = float((amount - goal).abs().max())
+            if 0 < distance <= SETTLED:
+                edit = Settle(blend=name, keep=keep, preserving=False)
+                yield Proposal(edit, {"farthest": distance})
+
+
+def nominate_pruning(readings: Readings, living: LivingModel, share: float) -> Iterator[Proposal]:
+    """Remove the units of each group that matter least, at most a share of it; dead ones first."""
+    for group in growable(living):
+        saliency = readings.saliency.get(group.name)
+        if saliency is None or group.size < 2:
+            continue
+        count = min(_part(group, share), group.size - 1)
+        units = saliency.argsort(stable=True)[:count].tolist()
+        evidence = {
+            "saliency": saliency[units].tolist(),
+            "num_dead": int(readings.dead[group.name][units].sum()),
+            "num_samples": readings.num_samples,
+        }
+        yield Proposal(Prune(group=group.name, units=tuple(units), preserving=False), evidence)
+
+
+def growable(living: LivingModel) -> list[ChannelGroup]:
+    """The groups that can change their size."""
+    return [group for group in living.groups if group.frozen is None]
+
+
+def _part(group: ChannelGroup, share: float) -> int:
+    return max(round(group.size * share), 1)
+
+
+def _mean(values: Tensor | None) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def _layer_outputs(living: LivingModel) -> Iterator[tuple[str, fx.Node]]:
+    """Where layers end whose output carries channels, but for the model's own outputs."""
+    last = {node for node in living.graph_module.graph.nodes if node.op == "output"}
+    for layer in layers(living):
+        node = living.node(layer.output)
+        if not last & set(node.users) and _has_place(living, node):
+            yield layer.output, node
+
+
+def _has_place(living: LivingModel, node: fx.Node) -> bool:
+    try:
+        place(living, node)
+    except EditError:
+        return False
+    return True
