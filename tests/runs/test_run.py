@@ -263,7 +263,7 @@ def test_grow_adamw_resumes_as_if_unbroken(tmp_path: Path):
 
 def test_grow_loss_not_finite_keeps_the_last_checkpoint(tmp_path: Path):
     folder = tmp_path / "run"
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf).*lower the learning rate"):
+    with pytest.raises(TrainingError, match=r"the loss is .*: lower the learning rate"):
         grow(quick(recipe={"lr": 1e18}), folder)
     assert "the loss is" in of_kind(folder, "stop")[0]["reason"]
     assert not (folder / "summary.json").exists()
