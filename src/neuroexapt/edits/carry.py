@@ -1,4 +1,4 @@
-"""Carry an optimiser across an edit: inherited state goes on, newborn state starts at zero."""
+"""Carry optimisers and pending gradients across an edit: what is inherited goes on."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -69,6 +69,28 @@ def exchanged(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> str | None:
         f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
         + ", ".join(reset)
     )
+
+
+def carry_gradients(ancestry: Iterable[Ancestry]) -> None:
+    """Give resized parameters the gradients that are pending on those which they continue.
+
+    As with momentum, inherited positions keep theirs and newborn ones get zero: where a unit has
+    divided, it keeps the gradient of before and its twin has none, though a backward pass after
+    the edit would give to both. A parameter without a pending gradient passes none on, and
+    entirely new ones have none.
+
+    Args:
+        ancestry: of an edit; the new parameters are changed in place.
+    """
+    for item in ancestry:
+        if not isinstance(item.old, nn.Parameter) or item.old.grad is None:
+            continue
+        pending = item.old.grad.detach()
+        if pending.is_sparse:
+            dense = item.inherit(pending.to_dense())
+            item.new.grad = dense.to_sparse(pending.sparse_dim())
+        else:
+            item.new.grad = item.inherit(pending)
 
 
 def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> str | None:

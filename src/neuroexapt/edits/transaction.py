@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import check_optimizers, exchanged, untrained
+from neuroexapt.edits.carry import carry_gradients, check_optimizers, exchanged, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError
@@ -89,6 +89,7 @@ def transact(
                 f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
                 f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed"
             )
+    carry_gradients(rewrite.ancestry)
     told = [exchanged(optimizer, rewrite.ancestry) for optimizer in optimizers]
     living.become(new, edit, after)
     for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
