@@ -7,6 +7,7 @@ import pytest
 import torch
 from small import CRITERION, batches, model
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neuroexapt import (
     Budget,
@@ -145,6 +146,34 @@ def test_state_goes_on_as_if_unbroken() -> None:
     assert resumed.flops == unbroken.flops
     for ours, theirs in zip(unbroken.living.parameters(), resumed.living.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_copy_that_follows_the_changes_gets_the_same_newborns() -> None:
+    growing = grower(EAGER.model_copy(update={"max_connections": 1}))
+    twin = copy.deepcopy(growing.living)
+    for _ in range(2):
+        for change in growing.step(batches(), metric=0.1):
+            twin.apply(change.edit, seed=change.seed)
+    assert {edit.kind for edit in twin.edits} == {"connect", "split"}
+    for name, tensor in growing.living.state_dict().items():
+        assert torch.equal(twin.state_dict()[name], tensor)
+    assert [growth.seed for growth in growing.growths] == [
+        growing.seed + growth.epoch for growth in growing.growths
+    ]
+
+
+def test_average_that_follows_the_changes_keeps_its_function() -> None:
+    growing = grower()
+    inputs, targets = batches()[0]
+    averaged = AveragedModel(growing.living, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    CRITERION(growing.living(inputs), targets).backward()
+    growing.optimizer.step()
+    averaged.update_parameters(growing.living)
+    expected = averaged.eval()(inputs)
+    for change in growing.step(batches(), metric=0.1):
+        averaged.module.apply(change.edit, seed=change.seed)
+    torch.testing.assert_close(averaged(inputs), expected)
+    averaged.update_parameters(growing.living)
 
 
 def test_same_seed_same_growth_another_seed_another() -> None:

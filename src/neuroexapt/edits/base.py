@@ -88,6 +88,7 @@ class Edit(BaseModel):
         return transact(
             living,
             self,
+            seed,
             lambda: self.rewrite(living, context),
             optimizers,
             Check(probe, refuse=self.preserving) if check else None,

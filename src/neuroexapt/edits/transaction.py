@@ -44,6 +44,7 @@ class Check:
 def transact(
     living: LivingModel,
     edit: BaseModel,
+    seed: int,
     build: Callable[[], Rewrite],
     optimizers: Sequence[Optimizer],
     check: Check | None,
@@ -54,6 +55,7 @@ def transact(
     Args:
         living: the model.
         edit: the edit, for the record.
+        seed: likewise.
         build: gives the rewrite; may raise EditError.
         optimizers: carried across once everything else has succeeded.
         check: how to compare; None for not at all.
@@ -95,7 +97,7 @@ def transact(
     for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
-    return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)
+    return Change(edit, seed, error, checked_in, before, after, seconds, rewrite.ancestry)
 
 
 def preservation_error(old: nn.Module, new: nn.Module, inputs: Inputs) -> tuple[float, str]:

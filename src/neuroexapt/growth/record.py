@@ -14,6 +14,7 @@ class Growth(BaseModel):
     Attributes:
         epoch: epochs trained when it happened.
         edit: what changed.
+        seed: that it was applied with.
         evidence: what the sensing measured that spoke for it.
         predicted: expected change of the metric; None before there is anything to learn from.
         metric_before: the metric at that time.
@@ -32,6 +33,7 @@ class Growth(BaseModel):
 
     epoch: int
     edit: AnyEdit
+    seed: int
     evidence: dict[str, Any]
     predicted: float | None
     metric_before: float
