@@ -16,7 +16,9 @@ from neuroexapt.edits import (
 from neuroexapt.errors import (
     DataError,
     EditError,
+    LimitError,
     NeuroexaptError,
+    PreservationError,
     RunError,
     TraceError,
     TrainingError,
@@ -31,6 +33,7 @@ from neuroexapt.growth import (
     Growth,
     GrowthConfig,
     InformationEntropyNeuronDivision,
+    Refusal,
 )
 from neuroexapt.signals import Readings, sense
 from neuroexapt.training import History, Recipe
@@ -53,11 +56,14 @@ __all__ = [
     "GrowthConfig",
     "History",
     "InformationEntropyNeuronDivision",
+    "LimitError",
     "LivingModel",
     "NeuroexaptError",
+    "PreservationError",
     "Prune",
     "Readings",
     "Recipe",
+    "Refusal",
     "RunError",
     "Split",
     "TraceError",

@@ -13,6 +13,7 @@ from neuroexapt import (
     Deepen,
     Edit,
     EditError,
+    LimitError,
     LivingModel,
     Prune,
     Split,
@@ -205,8 +206,10 @@ def test_limit_refuses_before_anything_changes():
     def limit(cost) -> str | None:
         return f"{cost.params} parameters" if cost.params > living.cost().params else None
 
-    with pytest.raises(EditError, match=r"would exceed the limit: \d+ parameters"):
+    with pytest.raises(LimitError, match=r"would exceed the limit: \d+ parameters") as caught:
         living.apply(Widen(group="stem", count=1), optimizer, limit=limit)
+    assert caught.value.excess in str(caught.value)
+    assert issubclass(LimitError, EditError)
     assert snapshot(living, optimizer) == before
 
 

@@ -1,12 +1,15 @@
 """The grower grows when it is time, within its budget, and keeps a true record."""
 
 import copy
+import json
+import logging
+import random
 from collections.abc import Iterator
 
 import pytest
 import torch
 from small import CRITERION, batches, model
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neuroexapt import (
@@ -17,6 +20,7 @@ from neuroexapt import (
     Grower,
     Growth,
     GrowthConfig,
+    LimitError,
     LivingModel,
     Split,
     TrainingError,
@@ -85,6 +89,50 @@ def test_budget_is_never_passed_and_ends_growth(budget: Budget) -> None:
     assert growing.stopped is not None
     assert "budget" in growing.stopped
     assert growing.growths, "what fits was grown"
+
+
+@pytest.mark.parametrize("budget", [Budget(params=650), Budget(macs=26_000)])
+def test_refusals_over_the_budget_are_kept(budget: Budget) -> None:
+    growing = grower(budget=budget)
+    while growing.stopped is None:
+        growing.step(batches(), metric=0.1)
+    last = growing.refusals[-1]
+    assert last.cause == "budget"
+    assert last.reason.startswith("it would pass the budget: ")
+    assert isinstance(last.edit, Split)
+    one = last.edit.model_copy(update={"units": last.edit.units[:1]})
+    with pytest.raises(LimitError) as caught:
+        growing.living.apply(one, limit=budget.exceeded)
+    assert caught.value.excess in last.reason
+    resumed = grower()
+    resumed.load_state_dict(json.loads(json.dumps(growing.state_dict())))
+    assert resumed.refusals == growing.refusals
+
+
+class Fickle(nn.Module):
+    """Draws from Python's random numbers: something else at each call, whatever torch's seed."""
+
+    spread = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * random.uniform(1, 1 + self.spread)
+
+
+def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    living = LivingModel(nn.Sequential(model(), Fickle()), batches()[0][0], leaves=(Fickle,))
+    living.get_submodule("1").spread = 0.5  # only now, for else it would be no model to edit
+    growing = Grower(living, None, CRITERION, config=EAGER)
+    with caplog.at_level(logging.WARNING):
+        assert growing.step(batches(), metric=0.1) == []
+    assert {refusal.cause for refusal in growing.refusals} == {"preservation"}
+    for refusal in growing.refusals:
+        assert refusal.max_error > 1e-4
+        assert f"would change the model's output by {refusal.max_error:.1e}" in refusal.reason
+        assert f"refused: {refusal.edit}" in caplog.text
+    assert "would change the model's output" in growing.stopped
+    assert living.edits == ()
 
 
 def test_budget_of_flops_ends_growth() -> None:

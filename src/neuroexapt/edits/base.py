@@ -80,7 +80,9 @@ class Edit(BaseModel):
             replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
 
         Raises:
-            EditError: if the edit is refused.
+            LimitError: if the model would exceed the limit.
+            PreservationError: if the edit would change the model's function.
+            EditError: if the edit is refused for any other reason.
         """
         draws = random.Random(f"{seed}, {len(living.edits)}")
         context = Context(torch.Generator().manual_seed(draws.getrandbits(63)), loss, replaying)

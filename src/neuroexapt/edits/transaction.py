@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from neuroexapt.edits.carry import carry_gradients, check_optimizers, exchanged, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.errors import EditError
+from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.assemble import assemble
 from neuroexapt.graph.compare import in_dtype, relative_error, run_in_mode
@@ -62,8 +62,9 @@ def transact(
         limit: says what a model of some cost would exceed, or None if nothing.
 
     Raises:
-        EditError: if the edit doesn't fit, changes the function or exceeds the limit; nothing was
-            changed then.
+        LimitError: if the model would exceed the limit.
+        PreservationError: if the edit would change the model's function.
+        EditError: if it doesn't fit. In any case nothing was changed then.
     """
     start = time.perf_counter()
     before = living.cost()
@@ -81,15 +82,17 @@ def transact(
             f"{edit!r} gives a model that doesn't run ({reason}); nothing was changed"
         ) from failure
     if limit is not None and (excess := limit(after)) is not None:
-        raise EditError(f"{edit!r} would exceed the limit: {excess}; nothing was changed")
+        raise LimitError(f"{edit!r} would exceed the limit: {excess}; nothing was changed", excess)
     error, checked_in = None, None
     if check is not None:
         inputs = check.probe or vary(living.example_inputs, seed=len(living.edits))
         error, checked_in = preservation_error(old, new, inputs)
         if check.refuse and not error <= TOLERANCE[getattr(torch, checked_in)]:
-            raise EditError(
+            raise PreservationError(
                 f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
-                f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed"
+                f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed",
+                error,
+                checked_in,
             )
     carry_gradients(rewrite.ancestry)
     told = [exchanged(optimizer, rewrite.ancestry) for optimizer in optimizers]
