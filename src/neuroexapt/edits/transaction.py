@@ -17,7 +17,7 @@ from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.assemble import assemble
-from neuroexapt.graph.compare import in_dtype, relative_error, run_in_mode
+from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.inputs import probe as vary
@@ -86,8 +86,13 @@ def transact(
     error, checked_in = None, None
     if check is not None:
         inputs = check.probe or vary(living.example_inputs, seed=len(living.edits))
-        error, checked_in = preservation_error(old, new, inputs)
+        error, checked_in = _compared(old, new, inputs, given=check.probe is not None)
         if check.refuse and not error <= TOLERANCE[getattr(torch, checked_in)]:
+            if _gives_nan(old, inputs):
+                raise EditError(
+                    f"{edit!r} can't be checked: the model's own output on the probe is NaN; give "
+                    "probe=, one batch as in training. Nothing was changed"
+                )
             raise PreservationError(
                 f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
                 f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed",
@@ -101,6 +106,26 @@ def transact(
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
     return Change(edit, seed, error, checked_in, before, after, seconds, rewrite.ancestry)
+
+
+def _compared(old: nn.Module, new: nn.Module, inputs: Inputs, given: bool) -> tuple[float, str]:
+    """As `preservation_error`; what a probe that was given breaks is explained."""
+    try:
+        return preservation_error(old, new, inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as failure:
+        if not given or isinstance(failure, torch.OutOfMemoryError):
+            raise
+        shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
+        reason = str(failure).strip().splitlines()[0]
+        raise EditError(
+            f"the model doesn't run on the probe of shapes {shapes} ({reason}); give one batch as "
+            "the model gets it. Nothing was changed"
+        ) from failure
+
+
+def _gives_nan(model: nn.Module, inputs: Inputs) -> bool:
+    found = [leaf for mode in (False, True) for leaf in leaves_of(run_in_mode(model, inputs, mode))]
+    return any(isinstance(leaf, torch.Tensor) and bool(leaf.isnan().any()) for leaf in found)
 
 
 def preservation_error(old: nn.Module, new: nn.Module, inputs: Inputs) -> tuple[float, str]:
