@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
+from neuroexapt.edits.room import check_room, memory_explained
 from neuroexapt.edits.transaction import Check, Limit, transact
 from neuroexapt.errors import EditError, TraceError
 from neuroexapt.graph import LivingModel
@@ -55,6 +56,14 @@ class Edit(BaseModel):
             EditError: if the edit doesn't fit the model.
         """
 
+    def num_added(self, living: LivingModel) -> int:  # noqa: ARG002 - for those that can tell
+        """At least how many parameters it adds to the model; asked before anything is built.
+
+        Raises:
+            EditError: if the edit doesn't fit the model.
+        """
+        return 0
+
     def apply_to(
         self,
         living: LivingModel,
@@ -78,7 +87,8 @@ class Edit(BaseModel):
             probe: inputs to check preservation on, as the model's example input; by default that
                 one, varied.
             check: whether to check preservation.
-            limit: says what a model of some cost would exceed, or None if nothing.
+            limit: says what a model of some cost would exceed, or None if nothing; asked with at
+                least the new cost before anything is built, and with the exact one after.
             replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
 
         Raises:
@@ -90,15 +100,21 @@ class Edit(BaseModel):
         context = Context(torch.Generator().manual_seed(draws.getrandbits(63)), loss, replaying)
         optimizers = listed(optimizer)
         inputs = probe_inputs(probe, living) if probe is not None else None
-        return transact(
-            living,
-            self,
-            seed,
-            lambda: self.rewrite(living, context),
-            optimizers,
-            Check(inputs, refuse=self.preserving) if check else None,
-            limit,
-        )
+
+        def build() -> Rewrite:
+            check_room(living, self, self.num_added(living), limit)
+            return self.rewrite(living, context)
+
+        with memory_explained(self):
+            return transact(
+                living,
+                self,
+                seed,
+                build,
+                optimizers,
+                Check(inputs, refuse=self.preserving) if check else None,
+                limit,
+            )
 
 
 def listed(optimizer: Optimizer | Iterable[Optimizer] | None) -> tuple[Optimizer, ...]:

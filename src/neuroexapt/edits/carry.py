@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,26 +50,65 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
         UserWarning: if state has another shape than its parameter (factored optimisers); it is
             reset.
     """
-    if (message := exchanged(optimizer, ancestry)) is not None:
-        warnings.warn(message, stacklevel=2)
+    exchange = prepared(optimizer, ancestry)
+    exchange.carry_out()
+    if exchange.message is not None:
+        warnings.warn(exchange.message, stacklevel=2)
 
 
-def exchanged(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> str | None:
-    """Carry an optimiser; gives what there is to warn of."""
-    reset: list[str] = []
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """What an optimiser will hold after an edit; until it is carried out, nothing has changed.
+
+    Attributes:
+        optimizer: the optimiser.
+        resized: parameters that continue others, with their state; None where they have none.
+        new: entirely new parameters, with the group that they join and their state.
+        message: what there is to warn of.
+    """
+
+    optimizer: Optimizer
+    resized: Sequence[tuple[Ancestry, dict[str, Any] | None]]
+    new: Sequence[tuple[Ancestry, dict[str, Any], dict[str, Any] | None]]
+    message: str | None
+
+    def carry_out(self) -> None:
+        """Change the optimiser; takes no memory, so it can't fail halfway."""
+        for item, state in self.resized:
+            for group in self.optimizer.param_groups:
+                for position, parameter in enumerate(group["params"]):
+                    if parameter is item.old:
+                        group["params"][position] = item.new
+            assert item.old is not None, "it continues one"
+            self.optimizer.state.pop(item.old, None)
+            if state is not None:
+                self.optimizer.state[item.new] = state
+        for item, group, state in self.new:
+            group["params"].append(item.new)
+            if "param_names" in group:
+                group["param_names"].append(item.name)
+            if state is not None:
+                self.optimizer.state[item.new] = state
+
+
+def prepared(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> Exchange:
+    """Make an optimiser's state for what an edit made of its parameters; nothing changes yet."""
+    resized, new, reset = [], [], []
     for item in ancestry:
         if not isinstance(item.new, nn.Parameter):
             continue
         if isinstance(item.old, nn.Parameter):
-            _exchange(optimizer, item.old, item, reset)
-        elif item.old is None:
-            _join(optimizer, item)
-    if not reset:
-        return None
-    return (
+            state = optimizer.state.get(item.old)
+            carried = None if state is None else _carried_state(state, item.old, item)
+            reset += [item.name] if state is not None and carried is None else []
+            resized.append((item, carried))
+        elif item.old is None and (group := _group_of(optimizer, item.like)) is not None:
+            new.append((item, group, _first_state(optimizer, group, item.new)))
+    message = (
         f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
         + ", ".join(reset)
     )
+    return Exchange(optimizer, resized, new, message if reset else None)
 
 
 def carry_gradients(ancestry: Iterable[Ancestry]) -> None:
@@ -105,21 +145,6 @@ def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> 
     )
 
 
-def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str]) -> None:
-    for group in optimizer.param_groups:
-        for position, parameter in enumerate(group["params"]):
-            if parameter is old:
-                group["params"][position] = item.new
-    if old not in optimizer.state:
-        return
-    state = optimizer.state.pop(old)
-    carried = _carried_state(state, old, item)
-    if carried is None:
-        reset.append(item.name)
-    else:
-        optimizer.state[item.new] = carried
-
-
 def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[str, Any] | None:
     """The state in the new shape; None where a part can't be mapped."""
     carried: dict[str, Any] = {}
@@ -133,16 +158,20 @@ def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[s
     return carried
 
 
-def _join(optimizer: Optimizer, item: Ancestry) -> None:
+def _group_of(optimizer: Optimizer, held: Tensor | None) -> dict[str, Any] | None:
+    """The optimiser's group of a parameter; None if it doesn't hold it."""
     for group in optimizer.param_groups:
-        if any(parameter is item.like for parameter in group["params"]):
-            group["params"].append(item.new)
-            if "param_names" in group:
-                group["param_names"].append(item.name)
-            if isinstance(optimizer, torch.optim.Adagrad):  # it keeps sums from the start
-                total = torch.full_like(item.new, group["initial_accumulator_value"])
-                optimizer.state[item.new] = {"step": torch.tensor(0.0), "sum": total.detach()}
-            return
+        if any(parameter is held for parameter in group["params"]):
+            return group
+    return None
+
+
+def _first_state(optimizer: Optimizer, group: dict[str, Any], new: Tensor) -> dict[str, Any] | None:
+    """The state that a new parameter needs before its first step."""
+    if not isinstance(optimizer, torch.optim.Adagrad):  # it keeps sums from the start
+        return None
+    total = torch.full_like(new, group["initial_accumulator_value"])
+    return {"step": torch.tensor(0.0), "sum": total.detach()}
 
 
 def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor | None:

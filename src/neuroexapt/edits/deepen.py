@@ -42,6 +42,14 @@ class Deepen(Edit):
     hidden: int | None = Field(default=None, gt=0)
     kernel_size: int = Field(default=3, gt=0, json_schema_extra={"odd": True})
 
+    def num_added(self, living: LivingModel) -> int:
+        """How many weights the new layers have, biases and norms aside."""
+        where = place(living, settled(living.node(self.after)))
+        taps = self.kernel_size ** len(where.spatial) if where.is_map else 1
+        if self.form == "identity":
+            return where.channels**2 * taps
+        return 2 * where.channels * (self.hidden or where.channels) * taps
+
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Insert the block and let everything that read the node read the block."""
         if self.kernel_size % 2 == 0:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import carry_gradients, check_optimizers, exchanged, untrained
+from neuroexapt.edits.carry import carry_gradients, check_optimizers, prepared, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError, LimitError, PreservationError
@@ -100,8 +100,11 @@ def transact(
                 checked_in,
             )
     carry_gradients(rewrite.ancestry)
-    told = [exchanged(optimizer, rewrite.ancestry) for optimizer in optimizers]
+    exchanges = [prepared(optimizer, rewrite.ancestry) for optimizer in optimizers]
+    for exchange in exchanges:
+        exchange.carry_out()
     living.become(new, edit, after)
+    told = [exchange.message for exchange in exchanges]
     for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
