@@ -260,6 +260,70 @@ def test_step_takes_any_iterable() -> None:
     assert grower().step(stream(), metric=0.1)
 
 
+IMAGES, CLASSES = batches()[0]
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (5, "a int is no loader; a loader yields pairs"),
+        (
+            [(IMAGES.repeat(1, 2, 1, 1), CLASSES)],
+            r"inputs of shape \(32, 2, 6, 6\) .*like its example_input, .* \(4, 1, 6, 6\)",
+        ),
+        ([(IMAGES.flatten(1), CLASSES)], r"doesn't run on .* shape \(32, 36\)"),
+        (
+            [(IMAGES, CLASSES + 1)],
+            r"targets of shape \(32,\) \(Target 3 is out of bounds.*below the number of outputs",
+        ),
+        ([(IMAGES, CLASSES[:5])], r"outputs of shape \(32, 3\) with targets of shape \(5,\)"),
+        ([(IMAGES, None)], "the criterion takes no outputs"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(loader: object, message: str) -> None:
+    growing = grower()
+    with pytest.raises(DataError, match=message):
+        growing.step(loader, metric=0.1)
+    assert growing.living.edits == ()
+
+
+def test_iterator_that_is_used_up_is_said_to_be() -> None:
+    growing = grower()
+    stream = iter(batches())
+    assert growing.step(stream, metric=0.1)
+    with pytest.raises(DataError, match=r"yields nothing; it is an iterator .* one pass uses up"):
+        growing.step(stream, metric=0.1)
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_step_looks_at_as_many_batches_as_configured(num_batches: int) -> None:
+    growing = grower(EAGER.model_copy(update={"num_batches": num_batches}))
+    growing.step(batches(5), metric=0.1)
+    assert {growth.evidence["num_samples"] for growth in growing.growths} == {32 * num_batches}
+
+
+def test_plain_module_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"a Sequential .*LivingModel\(model, example_input\)"):
+        Grower(model(), None, CRITERION)
+
+
+def test_what_is_no_optimizer_is_refused_at_once() -> None:
+    living = LivingModel(model(), batches()[0][0])
+    with pytest.raises(EditError, match="'adam' is no optimizer"):
+        Grower(living, "adam", CRITERION)
+
+
+def test_optimizers_from_a_generator_are_carried_every_time() -> None:
+    living = LivingModel(model(), batches()[0][0])
+    parts = [[p for p in living.parameters() if p.ndim == ndim] for ndim in (1, 2, 4)]
+    both = [torch.optim.SGD(part, lr=0.1) for part in parts]
+    growing = Grower(living, (optimizer for optimizer in both), CRITERION, config=EAGER)
+    for _ in range(2):
+        assert growing.step(batches(), metric=0.1)
+    held = {id(p) for o in both for group in o.param_groups for p in group["params"]}
+    assert held == {id(p) for p in living.parameters()}
+
+
 @pytest.mark.parametrize("metric", [None, "good", float("nan")])
 def test_metric_that_is_no_number_is_refused_before_anything_changes(metric: object) -> None:
     growing = grower()

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.connections import propose_connections
-from neuroexapt.growth.division import propose_splits
+from neuroexapt.growth.division import as_living, propose_splits
 from neuroexapt.growth.record import Growth, Refusal, predicted_gain, with_outcome
 from neuroexapt.signals import Readings, sense
 from neuroexapt.training.seed import generator_for
@@ -43,6 +42,10 @@ class Grower:
         budget: limits.
         config: when and how much.
         seed: of every random choice.
+
+    Raises:
+        ValueError: if the model is no `LivingModel`.
+        EditError: if the optimiser is none.
 
     Attributes:
         growths: a record of every edit: evidence, prediction, consequence, cost.
@@ -74,8 +77,9 @@ class Grower:
         config: GrowthConfig | None = None,
         seed: int = 0,
     ) -> None:
-        self.living = living
-        self.optimizer = optimizer
+        self.living = as_living(living)
+        several = listed(optimizer)
+        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else several
         self.criterion = criterion
         self.budget = budget or Budget()
         self.config = config or GrowthConfig()
@@ -106,7 +110,8 @@ class Grower:
             What changed; empty most of the time.
 
         Raises:
-            DataError: if the loader yields nothing usable.
+            DataError: if the loader yields nothing usable: no pairs, or such as the model or the
+                criterion doesn't take; or nothing at all, as an iterator that is used up.
             TrainingError: if activations or gradients aren't finite.
             EditError: if an optimiser has nothing to do with the model.
             ValueError: if `metric` is no finite number.
@@ -128,8 +133,14 @@ class Grower:
         return self._grow(train_loader, metric)
 
     def _grow(self, train_loader: Iterable[Any], metric: float) -> list[Change]:
-        batches = islice(train_loader, self.config.num_batches)
-        readings = sense(self.living, batches, self.criterion, bins=self.config.bins)
+        config = self.config
+        readings = sense(
+            self.living,
+            train_loader,
+            self.criterion,
+            num_batches=config.num_batches,
+            bins=config.bins,
+        )
         self.flops += readings.flops
         changes: list[Change] = []
         refusals: list[Refusal] = []
