@@ -3,6 +3,7 @@
 Families that the prior is fitted on never come up in judging, nor the other way round.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -265,7 +266,7 @@ def _bare(channels: int) -> nn.Module:
     """Without norms."""
     sizes = (channels, 12, 16, 20, 32)
     found: list[nn.Module] = []
-    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         stride = 2 if index in (1, 3) else 1
         found += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GELU() if index == 3 else nn.ReLU()]
     return nn.Sequential(*found, *_head(32))

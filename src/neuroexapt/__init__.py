@@ -19,7 +19,9 @@ from neuroexapt.edits import (
 from neuroexapt.errors import (
     DataError,
     EditError,
+    LimitError,
     NeuroexaptError,
+    PreservationError,
     RunError,
     TraceError,
     TrainingError,
@@ -34,6 +36,7 @@ from neuroexapt.growth import (
     Growth,
     GrowthConfig,
     InformationEntropyNeuronDivision,
+    Refusal,
 )
 from neuroexapt.signals import Readings, sense
 from neuroexapt.training import History, Recipe
@@ -58,11 +61,14 @@ __all__ = [
     "GrowthConfig",
     "History",
     "InformationEntropyNeuronDivision",
+    "LimitError",
     "LivingModel",
     "NeuroexaptError",
+    "PreservationError",
     "Prune",
     "Readings",
     "Recipe",
+    "Refusal",
     "RunError",
     "Settle",
     "Split",

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal, summary_panel
 from neuroexapt.runs import configure, grow, read_summary
 
@@ -24,6 +25,19 @@ def test_terminal_growth_stands_out_in_the_table(tmp_path: Path, width: int):
     assert len(grown) == summary.edits > 0
     assert all(f"{number}/3" in file.getvalue() for number in (1, 2, 3))
     assert "parameters" in file.getvalue()
+
+
+def test_terminal_shows_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, legacy_windows=False)
+    settings = {"data": "digits", "epochs": 2, "device": "cpu", "growth": GROWTH}
+    with Terminal(console) as terminal:
+        grow(configure(settings | {"max_params": 1100}), tmp_path / "run", terminal)
+    assert "refused: split" in file.getvalue()
+    grow(configure(settings | {"max_params": 1100}), tmp_path / "plain", Plain())
+    refused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("refused")]
+    assert refused
+    assert all("it would pass the budget: " in line for line in refused)
 
 
 def test_terminal_is_put_back_after_an_error():

@@ -185,6 +185,79 @@ def test_momentum_of_newborns_starts_at_zero():
     torch.testing.assert_close(weight[:, 3] - before[:, 3], moved)
 
 
+# A gradient that is pending goes on as well
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "prune"])
+@pytest.mark.parametrize("name", ["mlp", "mobilenet_v3", "densenet", "gated", "called_twice"])
+def test_step_of_inherited_parameters_after_backward_is_the_ungrown_models(name, kind):
+    """With an edit between backward and step, the gradient of before is stepped with."""
+    inputs = example_of(FAMILY[name])
+    living = LivingModel(built(FAMILY[name]), inputs)
+    group = next(g.name for g in living.groups if g.frozen is None and g.size > 2)
+    pruning = Prune(group=group, units=(1,), preserving=False)
+    edit = pruning if kind == "prune" else edit_of(living, kind)
+    if edit is None:
+        assert (name, kind) in WITHOUT
+        return
+    optimizer = SGD(living.parameters(), lr=1e-3, momentum=0.9)
+    train(living, inputs, [optimizer], num_steps=2)
+    optimizer.zero_grad()
+    loss_of(living, inputs, seed=2).backward()
+    next(living.parameters()).grad = None
+    gradients = {name: p.grad for name, p in living.named_parameters()}
+    change = living.apply(edit, optimizer)
+    by_name = {item.name: item for item in change.ancestry}
+    for name_, parameter in living.named_parameters():
+        item = by_name.get(name_)
+        old = gradients.get(name_)
+        if old is None:
+            assert parameter.grad is None
+        elif item is None:
+            assert parameter.grad is old
+        else:
+            assert_equal_tensors(parameter.grad, inherited_by_hand(item.layouts, old))
+    optimizer.step()
+
+
+def inherited_by_hand(layouts, old: Tensor) -> Tensor:
+    """Slice by slice: an old one, or zeros."""
+    for dim, source in layouts.items():
+        slices = [old.select(dim, int(i)) * (i >= 0) for i in source]
+        old = torch.stack(slices, dim)
+    return old
+
+
+def test_gradient_accumulates_across_an_edit():
+    """Half the batch before a widening and half after it: the gradient is the whole batch's."""
+    inputs = example_of(FAMILY["mlp"])
+    living = LivingModel(built(FAMILY["mlp"]), inputs)
+    living.eval()  # batch norm would not see the halves as one
+    (x,) = inputs
+    whole = copy.deepcopy(living)
+    whole(x).square().sum().backward()
+    living(x[: len(x) // 2]).square().sum().backward()
+    living.apply(Widen(group="0", count=2))
+    living(x[len(x) // 2 :]).square().sum().backward()
+    for name in ("0.weight", "0.bias", "4.bias", "6.weight"):
+        expected = whole.get_parameter(name).grad
+        torch.testing.assert_close(living.get_parameter(name).grad[: len(expected)], expected)
+
+
+def test_sparse_gradient_stays_sparse():
+    model = nn.Sequential(nn.Embedding(9, 4, sparse=True), nn.Flatten(), nn.Linear(8, 2))
+    tokens = torch.tensor([[1, 2], [2, 5]])
+    living = LivingModel(model, tokens)
+    optimizer = torch.optim.SparseAdam([living.get_parameter("0.weight")])
+    living(tokens).square().sum().backward()
+    old = living.get_parameter("0.weight").grad.to_dense()
+    living.apply(Split(group="0", units=(3,)), optimizer)
+    new = living.get_parameter("0.weight")
+    assert new.grad.is_sparse
+    assert_equal_tensors(new.grad.to_dense(), torch.cat([old, torch.zeros(9, 1)], 1))
+    optimizer.step()
+
+
 # Every optimiser goes on
 
 OPTIMIZERS: dict[str, Callable[[Iterable[Tensor]], Optimizer]] = {

@@ -1,5 +1,6 @@
 """Every refused edit says why and what to do; model and optimiser are exactly as they were."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from neuroexapt import (
     Deepen,
     Edit,
     EditError,
+    LimitError,
     LivingModel,
     Prune,
     Split,
@@ -205,8 +207,81 @@ def test_limit_refuses_before_anything_changes():
     def limit(cost) -> str | None:
         return f"{cost.params} parameters" if cost.params > living.cost().params else None
 
-    with pytest.raises(EditError, match=r"would exceed the limit: \d+ parameters"):
+    with pytest.raises(LimitError, match=r"would exceed the limit: \d+ parameters") as caught:
         living.apply(Widen(group="stem", count=1), optimizer, limit=limit)
+    assert caught.value.excess in str(caught.value)
+    assert issubclass(LimitError, EditError)
+    assert snapshot(living, optimizer) == before
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ("split", r"'split' is no edit; give one such as Split\(group"),
+        (None, "None is no edit"),
+        (Split, r"Split'> is no edit"),
+        ({"kind": "split", "group": "stem", "units": (0,)}, "is no edit; give one such"),
+    ],
+)
+def test_apply_of_no_edit_is_refused(edit: object, message: str):
+    living, optimizer = subject()
+    with pytest.raises(EditError, match=message):
+        living.apply(edit, optimizer)
+
+
+def test_apply_of_a_function_calls_it_with_every_module():
+    living, _ = subject()
+    seen: list[nn.Module] = []
+    assert living.apply(seen.append) is living
+    assert set(living.modules()) == set(seen)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda _: "adam", "'adam' is no optimizer; pass the torch.optim.Optimizer that trains"),
+        (lambda _: 0, "0 is no optimizer; pass the torch.optim.Optimizer"),
+        (lambda o: torch.optim.lr_scheduler.StepLR(o, 3), "a StepLR is no .*pass its .optimizer"),
+        (lambda o: [o, "adam"], "'adam' is no optimizer"),
+        (lambda o: o.param_groups, "a dict is no optimizer"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(given: Callable, message: str):
+    living, optimizer = subject()
+    wrong = given(optimizer)
+    before = snapshot(living, optimizer)
+    with pytest.raises(EditError, match=message):
+        living.apply(Split(group="stem", units=(0,)), wrong)
+    assert snapshot(living, optimizer) == before
+
+
+@pytest.mark.parametrize(
+    "give", [lambda x: x, lambda x: (x,), lambda x: [x], lambda x: {"input": x}]
+)
+def test_probe_is_given_as_an_example_input_is(give: Callable):
+    """It is what the check looks at: zeros, which every weight maps alike, hide what is pruned."""
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 2))
+    living = LivingModel(model, torch.randn(4, 4))
+    twin = copy.deepcopy(living)
+    prune = Prune(group="0", units=(0,), preserving=False)
+    assert living.apply(prune, probe=give(torch.zeros(2, 4))).max_error == 0
+    assert twin.apply(prune, probe=give(torch.ones(2, 4))).max_error > 0
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        (3, "probe is a int; give one batch as the model gets it: a tensor"),
+        (torch.zeros(2, 5, 8, 8), r"doesn't run on the probe of shapes \[\(2, 5, 8, 8\)\]"),
+        ({"y": torch.zeros(2, 3, 8, 8)}, "doesn't run on the probe"),
+        (torch.full((2, 3, 8, 8), torch.nan), "can't be checked: .* the probe is NaN; give probe="),
+    ],
+)
+def test_probe_that_the_model_does_not_take_is_refused(probe: object, message: str):
+    living, optimizer = subject()
+    before = snapshot(living, optimizer)
+    with pytest.raises(EditError, match=message):
+        living.apply(Split(group="stem", units=(0,)), optimizer, probe=probe)
     assert snapshot(living, optimizer) == before
 
 

@@ -1,12 +1,16 @@
 """The grower grows when it is time, within its budget, and keeps a true record."""
 
 import copy
+import json
+import logging
+import random
 from collections.abc import Iterator
 
 import pytest
 import torch
 from small import CRITERION, batches, model
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neuroexapt import (
     Budget,
@@ -16,6 +20,7 @@ from neuroexapt import (
     Grower,
     Growth,
     GrowthConfig,
+    LimitError,
     LivingModel,
     Split,
     TrainingError,
@@ -86,6 +91,50 @@ def test_budget_is_never_passed_and_ends_growth(budget: Budget) -> None:
     assert growing.growths, "what fits was grown"
 
 
+@pytest.mark.parametrize("budget", [Budget(params=650), Budget(macs=26_000)])
+def test_refusals_over_the_budget_are_kept(budget: Budget) -> None:
+    growing = grower(budget=budget)
+    while growing.stopped is None:
+        growing.step(batches(), metric=0.1)
+    last = growing.refusals[-1]
+    assert last.cause == "budget"
+    assert last.reason.startswith("it would pass the budget: ")
+    assert isinstance(last.edit, Split)
+    one = last.edit.model_copy(update={"units": last.edit.units[:1]})
+    with pytest.raises(LimitError) as caught:
+        growing.living.apply(one, limit=budget.exceeded)
+    assert caught.value.excess in last.reason
+    resumed = grower()
+    resumed.load_state_dict(json.loads(json.dumps(growing.state_dict())))
+    assert resumed.refusals == growing.refusals
+
+
+class Fickle(nn.Module):
+    """Draws from Python's random numbers: something else at each call, whatever torch's seed."""
+
+    spread = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * random.uniform(1, 1 + self.spread)
+
+
+def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    living = LivingModel(nn.Sequential(model(), Fickle()), batches()[0][0], leaves=(Fickle,))
+    living.get_submodule("1").spread = 0.5  # only now, for else it would be no model to edit
+    growing = Grower(living, None, CRITERION, config=EAGER)
+    with caplog.at_level(logging.WARNING):
+        assert growing.step(batches(), metric=0.1) == []
+    assert {refusal.cause for refusal in growing.refusals} == {"preservation"}
+    for refusal in growing.refusals:
+        assert refusal.max_error > 1e-4
+        assert f"would change the model's output by {refusal.max_error:.1e}" in refusal.reason
+        assert f"refused: {refusal.edit}" in caplog.text
+    assert "would change the model's output" in growing.stopped
+    assert living.edits == ()
+
+
 def test_budget_of_flops_ends_growth() -> None:
     growing = grower(budget=Budget(train_flops=1e6))
     assert growing.step(batches(), metric=0.1, train_flops=2e6) == []
@@ -147,6 +196,34 @@ def test_state_goes_on_as_if_unbroken() -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_copy_that_follows_the_changes_gets_the_same_newborns() -> None:
+    growing = grower(EAGER.model_copy(update={"max_connections": 1}))
+    twin = copy.deepcopy(growing.living)
+    for _ in range(2):
+        for change in growing.step(batches(), metric=0.1):
+            twin.apply(change.edit, seed=change.seed)
+    assert {edit.kind for edit in twin.edits} == {"connect", "split"}
+    for name, tensor in growing.living.state_dict().items():
+        assert torch.equal(twin.state_dict()[name], tensor)
+    assert [growth.seed for growth in growing.growths] == [
+        growing.seed + growth.epoch for growth in growing.growths
+    ]
+
+
+def test_average_that_follows_the_changes_keeps_its_function() -> None:
+    growing = grower()
+    inputs, targets = batches()[0]
+    averaged = AveragedModel(growing.living, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    CRITERION(growing.living(inputs), targets).backward()
+    growing.optimizer.step()
+    averaged.update_parameters(growing.living)
+    expected = averaged.eval()(inputs)
+    for change in growing.step(batches(), metric=0.1):
+        averaged.module.apply(change.edit, seed=change.seed)
+    torch.testing.assert_close(averaged(inputs), expected)
+    averaged.update_parameters(growing.living)
+
+
 def test_same_seed_same_growth_another_seed_another() -> None:
     config = EAGER.model_copy(update={"split_probability": 0.5})
 
@@ -181,6 +258,70 @@ def test_step_takes_any_iterable() -> None:
         yield from batches(8)
 
     assert grower().step(stream(), metric=0.1)
+
+
+IMAGES, CLASSES = batches()[0]
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (5, "a int is no loader; a loader yields pairs"),
+        (
+            [(IMAGES.repeat(1, 2, 1, 1), CLASSES)],
+            r"inputs of shape \(32, 2, 6, 6\) .*like its example_input, .* \(4, 1, 6, 6\)",
+        ),
+        ([(IMAGES.flatten(1), CLASSES)], r"doesn't run on .* shape \(32, 36\)"),
+        (
+            [(IMAGES, CLASSES + 1)],
+            r"targets of shape \(32,\) \(Target 3 is out of bounds.*below the number of outputs",
+        ),
+        ([(IMAGES, CLASSES[:5])], r"outputs of shape \(32, 3\) with targets of shape \(5,\)"),
+        ([(IMAGES, None)], "the criterion takes no outputs"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(loader: object, message: str) -> None:
+    growing = grower()
+    with pytest.raises(DataError, match=message):
+        growing.step(loader, metric=0.1)
+    assert growing.living.edits == ()
+
+
+def test_iterator_that_is_used_up_is_said_to_be() -> None:
+    growing = grower()
+    stream = iter(batches())
+    assert growing.step(stream, metric=0.1)
+    with pytest.raises(DataError, match=r"yields nothing; it is an iterator .* one pass uses up"):
+        growing.step(stream, metric=0.1)
+
+
+@pytest.mark.parametrize("num_batches", [1, 3])
+def test_step_looks_at_as_many_batches_as_configured(num_batches: int) -> None:
+    growing = grower(EAGER.model_copy(update={"num_batches": num_batches}))
+    growing.step(batches(5), metric=0.1)
+    assert {growth.evidence["num_samples"] for growth in growing.growths} == {32 * num_batches}
+
+
+def test_plain_module_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"a Sequential .*LivingModel\(model, example_input\)"):
+        Grower(model(), None, CRITERION)
+
+
+def test_what_is_no_optimizer_is_refused_at_once() -> None:
+    living = LivingModel(model(), batches()[0][0])
+    with pytest.raises(EditError, match="'adam' is no optimizer"):
+        Grower(living, "adam", CRITERION)
+
+
+def test_optimizers_from_a_generator_are_carried_every_time() -> None:
+    living = LivingModel(model(), batches()[0][0])
+    parts = [[p for p in living.parameters() if p.ndim == ndim] for ndim in (1, 2, 4)]
+    both = [torch.optim.SGD(part, lr=0.1) for part in parts]
+    growing = Grower(living, (optimizer for optimizer in both), CRITERION, config=EAGER)
+    for _ in range(2):
+        assert growing.step(batches(), metric=0.1)
+    held = {id(p) for o in both for group in o.param_groups for p in group["params"]}
+    assert held == {id(p) for p in living.parameters()}
 
 
 @pytest.mark.parametrize("metric", [None, "good", float("nan")])

@@ -67,8 +67,8 @@ def test_trainer_takes_a_torch_loader() -> None:
 def test_trainer_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="epochs is 0"):
         DNMTrainer(model()).train_with_dynamic_morphogenesis(batches(), batches(), epochs=0)
-    with pytest.raises(ValueError, match="every"):
-        DNMTrainer(model(), {"growth": {"every": 0}})
+    with pytest.raises(TrainingError, match="no parameter of the model is trainable"):
+        DNMTrainer(nn.ReLU(), {}).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
 
     class Undecided(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -77,6 +77,26 @@ def test_trainer_refuses_what_it_cannot_do() -> None:
     undecided = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Undecided())
     with pytest.raises(TraceError, match="'2'"):
         DNMTrainer(undecided).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"growth": {"every": 0}}, "the config: growth.every: input should be greater .* not 0"),
+        ({"grow": {}}, "the config: there is no setting 'grow'; is 'growth' meant?"),
+        ({"budget": {"flops": 1}}, "no setting 'budget.flops'; is 'train_flops' meant"),
+        ({"recipe": {"lr": "fast"}}, "the config: recipe.lr: .* not 'fast'"),
+        (5, "the config: input should be a valid dictionary or instance of DNMConfig"),
+    ],
+)
+def test_trainer_names_the_setting_that_is_wrong(config: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DNMTrainer(model(), config)
+
+
+def test_trainer_of_no_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a type is no model; give an nn\.Module"):
+        DNMTrainer(nn.Linear, {})
 
 
 def test_loss_that_is_not_finite_stops_before_the_step() -> None:

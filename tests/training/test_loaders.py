@@ -47,6 +47,15 @@ def test_loader_that_yields_no_pairs_is_refused(loader: Iterable[object], messag
         first_batch(loader)
 
 
+def test_pairs_of_no_loader_or_a_used_up_one_say_so() -> None:
+    with pytest.raises(DataError, match="a int is no loader; give what yields pairs"):
+        first_batch(5)
+    batches = (batch for batch in [(INPUTS, TARGETS)])
+    assert len(list(pairs(batches))) == 1
+    with pytest.raises(DataError, match=r"yields no batch; it is an iterator \(generator\)"):
+        next(pairs(batches))
+
+
 def test_pairs_name_the_batch_that_is_wrong() -> None:
     with pytest.raises(DataError, match="batch 1 is a str"):
         list(pairs([(INPUTS, TARGETS), "words"]))

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.training.batches import evaluation_batches, train_batches
 from neuroexapt.training.data import load
-from neuroexapt.training.loop import Step, evaluate, num_correct, train_epoch
+from neuroexapt.training.loop import Step, all_finite, evaluate, num_correct, train_epoch
 from neuroexapt.training.models import build_model
 from neuroexapt.training.recipe import Recipe, build_optimizer
 from neuroexapt.training.seed import seeded
@@ -82,6 +82,94 @@ def test_train_epoch_that_diverges_says_what_to_do() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+ .*lower the lear"):
         train_epoch(model, batches(20), optimizer, nn.CrossEntropyLoss())
+
+
+class Root(nn.Module):
+    """The magnitude: finite at 0, its derivative not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * x).sqrt()
+
+
+def rooted() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 4), Root())
+
+
+@torch.no_grad()
+def spoil(model: nn.Sequential) -> None:
+    """Outputs of 0 from now on."""
+    model[1].weight.zero_()
+    model[1].bias.zero_()
+
+
+def test_train_epoch_with_gradients_that_are_not_finite_stops_before_the_step() -> None:
+    reference, model, data = rooted(), rooted(), batches()
+    expected, optimizer = sgd(reference), sgd(model)
+    train_epoch(reference, data[:2], expected, nn.CrossEntropyLoss())
+    spoil(reference)
+
+    def on_step(step: Step) -> None:
+        if step.index == 1:
+            spoil(model)
+
+    told = (
+        r"the loss is 1.39 at step 2 of this epoch, but the gradient of '0.weight', '0.bias', "
+        r"'1.weight' and 1 more is not finite: .*square root.*optimiser are as they were"
+    )
+    with pytest.raises(TrainingError, match=told):
+        train_epoch(model, data, optimizer, nn.CrossEntropyLoss(), on_step=on_step)
+    assert str(model.state_dict()) == str(reference.state_dict())
+    assert str(optimizer.state_dict()) == str(expected.state_dict())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_train_epoch_with_gradients_that_are_not_finite_and_a_scaler_leaves_the_step_out() -> None:
+    model = rooted()
+    spoil(model)
+    before = copy.deepcopy(dict(model.named_parameters()))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    train_epoch(model, batches(2), sgd(model), nn.CrossEntropyLoss(), scaler=scaler)
+    assert scaler.get_scale() == 2.0
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64]
+)
+def test_all_finite_finds_any_and_leaves_all(dtype: torch.dtype, value: float) -> None:
+    limits = torch.tensor([torch.finfo(dtype).max, torch.finfo(dtype).tiny], dtype=dtype)
+    sound = [limits, torch.ones(3, 2, dtype=dtype).t(), torch.ones(2), torch.ones(())]
+    sound.append(torch.eye(3, dtype=dtype).to_sparse())
+    copies = [tensor.clone() for tensor in sound]
+    assert all_finite(sound) and all_finite([])
+    assert str(copies) == str(sound) and torch.equal(copies[0], sound[0])
+    for broken in (torch.ones(2, 2, dtype=dtype), torch.eye(3, dtype=dtype)):
+        broken[0, 0] = value
+        assert not all_finite([*sound, broken])
+        assert not all_finite([*sound, broken.to_sparse()])
+
+
+def test_all_finite_when_double_precision_is_the_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert all_finite([torch.ones(3)]) and not all_finite([torch.full((3,), math.inf)])
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_evaluate_with_a_loss_that_is_not_finite_is_refused() -> None:
+    model, data = net(), batches()
+    with torch.no_grad():
+        model[1].running_var.fill_(math.nan)
+    with pytest.raises(TrainingError, match="the loss is nan on batch 0, in eval mode: lower"):
+        evaluate(model, data, nn.CrossEntropyLoss())
+    assert model.training
+    data[3][0][0, 0] = math.inf
+    with pytest.raises(TrainingError, match=r"nan on batch 3, in eval mode: .*mend the data"):
+        evaluate(net(), data, nn.CrossEntropyLoss())
 
 
 def test_train_epoch_with_a_loss_a_sample_is_refused() -> None:

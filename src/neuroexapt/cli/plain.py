@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from neuroexapt.cli.wording import counted, duration, percent, reasons, short
-from neuroexapt.growth import Growth
+from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs import Beginning, Silent, Summary
 from neuroexapt.training import EpochRecord
 
@@ -39,6 +39,10 @@ class Plain(Silent):
             f"grew: {growth.edit}: {growth.params_before:,} -> {growth.params_after:,} params, "
             f"{error}; {reasons(growth.evidence)}"
         )
+
+    def refused(self, refusal: Refusal) -> None:
+        """Print what was refused, and why."""
+        _line(f"refused: {refusal.edit}: {refusal.reason}")
 
     def growth_ended(self, reason: str) -> None:
         """Print why."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neuroexapt.cli.wording import counted, duration, percent, reasons, short
-from neuroexapt.growth import Growth
+from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs import Beginning, Summary
 from neuroexapt.training import EpochRecord
 
@@ -117,6 +117,12 @@ class Terminal:
             (f"  {reasons(dict(islice(growth.evidence.items(), 1)))}", "dim"),
         )
         self._print(row)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Print what was refused, and why; a fault stands out."""
+        style = "yellow" if refusal.cause == "preservation" else "dim"
+        row = f"{'':>{COLUMNS[0][1]}}  refused: {refusal.edit}: {refusal.reason}"
+        self._print(Text(row, style))
 
     def growth_ended(self, reason: str) -> None:
         """Print why."""

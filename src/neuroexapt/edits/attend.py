@@ -51,6 +51,14 @@ class Attend(Addition):
     hidden: int | None = Field(default=None, gt=0)
     heads: int = Field(default=1, gt=0)
 
+    def num_added(self, living: LivingModel) -> int:
+        """How many weights the new layers have, biases aside."""
+        where = place(living, settled(living.node(self.after)))
+        if self.form == "positions":
+            return 4 * where.channels * (self.hidden or 1)
+        source = settled(living.node(self.source)) if self.source is not None else where.node
+        return (place(living, source).channels + where.channels) * (self.hidden or 1)
+
     def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Insert the attention and let everything that read the node read its outcome."""
         living = insertion.living

@@ -1,7 +1,8 @@
-"""Carry an optimiser across an edit: inherited state goes on, newborn state starts at zero."""
+"""Carry optimisers and pending gradients across an edit: what is inherited goes on."""
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,28 +50,94 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
         UserWarning: if state has another shape than its parameter (factored optimisers); it is
             reset.
     """
-    if (message := exchanged(optimizer, ancestry)) is not None:
-        warnings.warn(message, stacklevel=2)
+    exchange = prepared(optimizer, ancestry)
+    exchange.carry_out()
+    if exchange.message is not None:
+        warnings.warn(exchange.message, stacklevel=2)
 
 
-def exchanged(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> str | None:
-    """Carry an optimiser; gives what there is to warn of."""
-    reset: list[str] = []
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """What an optimiser will hold after an edit; until it is carried out, nothing has changed.
+
+    Attributes:
+        optimizer: the optimiser.
+        resized: parameters that continue others, with their state; None where they have none.
+        new: entirely new parameters, with the group that they join and their state.
+        gone: parameters that nothing continues.
+        message: what there is to warn of.
+    """
+
+    optimizer: Optimizer
+    resized: Sequence[tuple[Ancestry, dict[str, Any] | None]]
+    new: Sequence[tuple[Ancestry, dict[str, Any], dict[str, Any] | None]]
+    gone: Sequence[Tensor]
+    message: str | None
+
+    def carry_out(self) -> None:
+        """Change the optimiser; takes no memory, so it can't fail halfway."""
+        for item, state in self.resized:
+            for group in self.optimizer.param_groups:
+                for position, parameter in enumerate(group["params"]):
+                    if parameter is item.old:
+                        group["params"][position] = item.new
+            assert item.old is not None and item.new is not None, "it continues one"
+            self.optimizer.state.pop(item.old, None)
+            if state is not None:
+                self.optimizer.state[item.new] = state
+        for item, group, state in self.new:
+            assert item.new is not None, "it is new"
+            group["params"].append(item.new)
+            if "param_names" in group:
+                group["param_names"].append(item.name)
+            if state is not None:
+                self.optimizer.state[item.new] = state
+        for old in self.gone:
+            _leave(self.optimizer, old)
+
+
+def prepared(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> Exchange:
+    """Make an optimiser's state for what an edit made of its parameters; nothing changes yet."""
+    resized, new, gone, reset = [], [], [], []
     for item in ancestry:
         if item.new is None and item.old is not None:
-            _leave(optimizer, item.old)
+            gone.append(item.old)
         if not isinstance(item.new, nn.Parameter):
             continue
         if isinstance(item.old, nn.Parameter):
-            _exchange(optimizer, item.old, item, reset)
-        elif item.old is None:
-            _join(optimizer, item)
-    if not reset:
-        return None
-    return (
+            state = optimizer.state.get(item.old)
+            carried = None if state is None else _carried_state(state, item.old, item)
+            reset += [item.name] if state is not None and carried is None else []
+            resized.append((item, carried))
+        elif item.old is None and (group := _group_of(optimizer, item.like)) is not None:
+            new.append((item, group, _first_state(optimizer, group, item.new)))
+    message = (
         f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
         + ", ".join(reset)
     )
+    return Exchange(optimizer, resized, new, gone, message if reset else None)
+
+
+def carry_gradients(ancestry: Iterable[Ancestry]) -> None:
+    """Give resized parameters the gradients that are pending on those which they continue.
+
+    As with momentum, inherited positions keep theirs and newborn ones get zero: where a unit has
+    divided, it keeps the gradient of before and its twin has none, though a backward pass after
+    the edit would give to both. A parameter without a pending gradient passes none on, and
+    entirely new ones have none.
+
+    Args:
+        ancestry: of an edit; the new parameters are changed in place.
+    """
+    for item in ancestry:
+        if not isinstance(item.old, nn.Parameter) or item.old.grad is None or item.new is None:
+            continue
+        pending = item.old.grad.detach()
+        if pending.is_sparse:
+            dense = item.inherit(pending.to_dense())
+            item.new.grad = dense.to_sparse(pending.sparse_dim())
+        else:
+            item.new.grad = item.inherit(pending)
 
 
 def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> str | None:
@@ -95,22 +162,6 @@ def _leave(optimizer: Optimizer, old: Tensor) -> None:
     optimizer.state.pop(old, None)
 
 
-def _exchange(optimizer: Optimizer, old: Tensor, item: Ancestry, reset: list[str]) -> None:
-    for group in optimizer.param_groups:
-        for position, parameter in enumerate(group["params"]):
-            if parameter is old:
-                group["params"][position] = item.new
-    if old not in optimizer.state:
-        return
-    state = optimizer.state.pop(old)
-    carried = _carried_state(state, old, item)
-    if carried is None:
-        reset.append(item.name)
-    else:
-        assert item.new is not None, "what is exchanged goes on"
-        optimizer.state[item.new] = carried
-
-
 def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[str, Any] | None:
     """The state in the new shape; None where a part can't be mapped."""
     carried: dict[str, Any] = {}
@@ -124,17 +175,20 @@ def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[s
     return carried
 
 
-def _join(optimizer: Optimizer, item: Ancestry) -> None:
-    assert item.new is not None, "what is gone joins nothing"
+def _group_of(optimizer: Optimizer, held: Tensor | None) -> dict[str, Any] | None:
+    """The optimiser's group of a parameter; None if it doesn't hold it."""
     for group in optimizer.param_groups:
-        if any(parameter is item.like for parameter in group["params"]):
-            group["params"].append(item.new)
-            if "param_names" in group:
-                group["param_names"].append(item.name)
-            if isinstance(optimizer, torch.optim.Adagrad):  # it keeps sums from the start
-                total = torch.full_like(item.new, group["initial_accumulator_value"])
-                optimizer.state[item.new] = {"step": torch.tensor(0.0), "sum": total.detach()}
-            return
+        if any(parameter is held for parameter in group["params"]):
+            return group
+    return None
+
+
+def _first_state(optimizer: Optimizer, group: dict[str, Any], new: Tensor) -> dict[str, Any] | None:
+    """The state that a new parameter needs before its first step."""
+    if not isinstance(optimizer, torch.optim.Adagrad):  # it keeps sums from the start
+        return None
+    total = torch.full_like(new, group["initial_accumulator_value"])
+    return {"step": torch.tensor(0.0), "sum": total.detach()}
 
 
 def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor | None:

@@ -15,6 +15,8 @@ class Change:
 
     Attributes:
         edit: the edit.
+        seed: that it was applied with; a copy of the model which is given the same edit and seed,
+            and all those before, gets the same newborns.
         max_error: largest output difference relative to the largest output, over train and eval
             mode; None where the check was switched off.
         checked_in: floating-point type that decided ("float32", "float64"); None without a check.
@@ -25,6 +27,7 @@ class Change:
     """
 
     edit: BaseModel
+    seed: int
     max_error: float | None
     checked_in: str | None
     before: Cost
@@ -56,6 +59,7 @@ class Change:
         """As JSON-ready values."""
         return {
             "edit": self.edit.model_dump(mode="json"),
+            "seed": self.seed,
             "max_error": self.max_error,
             "checked_in": self.checked_in,
             "params_before": self.params_before,

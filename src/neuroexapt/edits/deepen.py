@@ -55,6 +55,18 @@ class Deepen(Addition):
     hidden: int | None = Field(default=None, gt=0)
     kernel_size: int = Field(default=3, gt=0, json_schema_extra={"odd": True})
 
+    def num_added(self, living: LivingModel) -> int:
+        """How many weights the new layers have, biases and norms aside."""
+        where = place(living, settled(living.node(self.after)))
+        taps = self.kernel_size ** len(where.spatial) if where.is_map else 1
+        outside, hidden = where.channels, _hidden(where, self)
+        return {
+            "identity": outside**2 * taps,
+            "residual": 2 * outside * hidden * taps,
+            "bottleneck": 2 * outside * hidden + hidden**2 * taps,
+            "inverted": 2 * outside * hidden + (hidden * taps if where.is_map else 0),
+        }[self.form]
+
     def insert(self, insertion: Insertion, context: Context) -> fx.Node:
         """Insert the block and let everything that read the node read the block."""
         if self.kernel_size % 2 == 0:
@@ -100,17 +112,24 @@ def _residual(insertion: Insertion, where: Place, edit: Deepen, generator: torch
     replace_uses(x, total, keep=(total, insertion.node(f"{insertion.prefix}_first")))
 
 
+def _hidden(where: Place, edit: Deepen) -> int:
+    """Channels inside a block."""
+    usual = {
+        "bottleneck": max(where.channels // EXPANSION, 1),
+        "inverted": where.channels * EXPANSION,
+    }
+    return edit.hidden or usual.get(edit.form, where.channels)
+
+
 def _layers(where: Place, edit: Deepen, bias: bool) -> dict[str, AnyLayer]:
     """The layers of a residual block by name, the last with a bias of its own."""
-    outside, size = where.channels, edit.kernel_size
+    outside, hidden, size = where.channels, _hidden(where, edit), edit.kernel_size
     if edit.form == "residual":
-        hidden = edit.hidden or outside
         return {
             "first": _layer(where, outside, hidden, size, bias),
             "last": _layer(where, hidden, outside, size, True),
         }
     inverted = edit.form == "inverted"
-    hidden = edit.hidden or (outside * EXPANSION if inverted else max(outside // EXPANSION, 1))
     block = {"first": _layer(where, outside, hidden, 1, bias)}
     if where.is_map or not inverted:
         groups = hidden if inverted else 1

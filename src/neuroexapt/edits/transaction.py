@@ -11,13 +11,13 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import check_optimizers, exchanged, untrained
+from neuroexapt.edits.carry import carry_gradients, check_optimizers, prepared, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.errors import EditError
+from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.assemble import assemble
-from neuroexapt.graph.compare import in_dtype, relative_error, run_in_mode
+from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.inputs import probe as vary
@@ -44,6 +44,7 @@ class Check:
 def transact(
     living: LivingModel,
     edit: BaseModel,
+    seed: int,
     build: Callable[[], Rewrite],
     optimizers: Sequence[Optimizer],
     check: Check | None,
@@ -54,14 +55,16 @@ def transact(
     Args:
         living: the model.
         edit: the edit, for the record.
+        seed: likewise.
         build: gives the rewrite; may raise EditError.
         optimizers: carried across once everything else has succeeded.
         check: how to compare; None for not at all.
         limit: says what a model of some cost would exceed, or None if nothing.
 
     Raises:
-        EditError: if the edit doesn't fit, changes the function or exceeds the limit; nothing was
-            changed then.
+        LimitError: if the model would exceed the limit.
+        PreservationError: if the edit would change the model's function.
+        EditError: if it doesn't fit. In any case nothing was changed then.
     """
     start = time.perf_counter()
     before = living.cost()
@@ -79,22 +82,53 @@ def transact(
             f"{edit!r} gives a model that doesn't run ({reason}); nothing was changed"
         ) from failure
     if limit is not None and (excess := limit(after)) is not None:
-        raise EditError(f"{edit!r} would exceed the limit: {excess}; nothing was changed")
+        raise LimitError(f"{edit!r} would exceed the limit: {excess}; nothing was changed", excess)
     error, checked_in = None, None
     if check is not None:
         inputs = check.probe or vary(living.example_inputs, seed=len(living.edits))
-        error, checked_in = preservation_error(old, new, inputs)
+        error, checked_in = _compared(old, new, inputs, given=check.probe is not None)
         if check.refuse and not error <= TOLERANCE[getattr(torch, checked_in)]:
-            raise EditError(
+            if _gives_nan(old, inputs):
+                raise EditError(
+                    f"{edit!r} can't be checked: the model's own output on the probe is NaN; give "
+                    "probe=, one batch as in training. Nothing was changed"
+                )
+            raise PreservationError(
                 f"{edit!r} would change the model's output by {error:.1e} (relative, {checked_in}; "
-                f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed"
+                f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed",
+                error,
+                checked_in,
             )
-    told = [exchanged(optimizer, rewrite.ancestry) for optimizer in optimizers]
+    carry_gradients(rewrite.ancestry)
+    exchanges = [prepared(optimizer, rewrite.ancestry) for optimizer in optimizers]
+    for exchange in exchanges:
+        exchange.carry_out()
     living.become(new, edit, after)
+    told = [exchange.message for exchange in exchanges]
     for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
-    return Change(edit, error, checked_in, before, after, seconds, rewrite.ancestry)
+    return Change(edit, seed, error, checked_in, before, after, seconds, rewrite.ancestry)
+
+
+def _compared(old: nn.Module, new: nn.Module, inputs: Inputs, given: bool) -> tuple[float, str]:
+    """As `preservation_error`; what a probe that was given breaks is explained."""
+    try:
+        return preservation_error(old, new, inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as failure:
+        if not given or isinstance(failure, torch.OutOfMemoryError):
+            raise
+        shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
+        reason = str(failure).strip().splitlines()[0]
+        raise EditError(
+            f"the model doesn't run on the probe of shapes {shapes} ({reason}); give one batch as "
+            "the model gets it. Nothing was changed"
+        ) from failure
+
+
+def _gives_nan(model: nn.Module, inputs: Inputs) -> bool:
+    found = [leaf for mode in (False, True) for leaf in leaves_of(run_in_mode(model, inputs, mode))]
+    return any(isinstance(leaf, torch.Tensor) and bool(leaf.isnan().any()) for leaf in found)
 
 
 def preservation_error(old: nn.Module, new: nn.Module, inputs: Inputs) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """Change the number of a group's units: every member tensor, and the modules that hold them."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -20,6 +21,8 @@ from neuroexapt.graph.value import Labels
 
 Fill: TypeAlias = Callable[[Tensor, Member, Layout], Tensor]
 """Sets the newborn positions of a resized tensor; gets it with their models' values in place."""
+
+NumNewborn: TypeAlias = Callable[[Labels], int]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -55,6 +58,23 @@ def checked_units(group: ChannelGroup, units: tuple[int, ...]) -> Labels:
     if len(set(units)) < len(units):
         raise EditError(f"units {units} of the group {group.name!r} name one twice")
     return np.array(units, dtype=np.int64)
+
+
+def num_added(living: LivingModel, group: ChannelGroup, num_newborn: NumNewborn) -> int:
+    """How many parameters resizing a group adds.
+
+    Args:
+        living: the model.
+        group: the group.
+        num_newborn: from the units along a dimension to how many positions are added there.
+    """
+    sizes: dict[int, tuple[Tensor, list[int]]] = {}
+    for member in group.members:
+        tensor = attribute(living.graph_module, member.tensor)
+        if isinstance(tensor, nn.Parameter):
+            _, size = sizes.setdefault(id(tensor), (tensor, list(tensor.shape)))
+            size[member.dim] += num_newborn(member.units)
+    return sum(math.prod(size) - tensor.numel() for tensor, size in sizes.values())
 
 
 @dataclass(frozen=True, eq=False)

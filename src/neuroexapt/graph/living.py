@@ -231,6 +231,11 @@ class LivingModel(nn.Module):
         Raises:
             EditError: if the edit is refused; model and optimiser are as they were.
         """
+        if isinstance(edit, type) or not (hasattr(edit, "apply_to") or callable(edit)):
+            raise EditError(
+                f"{edit!r} is no edit; give one such as Split(group=..., units=...), or a function "
+                "to call with every module"
+            )
         if not hasattr(edit, "apply_to"):
             return cast(ChangeT_co, super().apply(cast(Any, edit)))
         return edit.apply_to(self, optimizer, seed, **options)

@@ -6,7 +6,7 @@ from neuroexapt.growth.connections import GradientGuidedConnectionGrowth
 from neuroexapt.growth.division import InformationEntropyNeuronDivision
 from neuroexapt.growth.epochs import Loop
 from neuroexapt.growth.grower import Grower
-from neuroexapt.growth.record import Growth
+from neuroexapt.growth.record import Growth, Refusal
 from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "GrowthConfig",
     "InformationEntropyNeuronDivision",
     "Loop",
+    "Refusal",
 ]

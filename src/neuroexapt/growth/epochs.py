@@ -23,6 +23,7 @@ from neuroexapt.training import (
     train_epoch,
     training_flops,
 )
+from neuroexapt.training.modes import device_of
 
 
 @dataclass
@@ -147,5 +148,5 @@ class Loop:
 
     def _example(self, train_loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
         inputs, targets = first_batch(train_loader)
-        device = next(self.living.parameters()).device
+        device = device_of(self.living)
         return inputs.to(device), targets.to(device)

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from torch import Tensor
@@ -12,13 +11,13 @@ from torch.optim import Optimizer
 from neuroexapt.edits import Change, Connect, Split
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
-from neuroexapt.errors import EditError
-from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.errors import EditError, LimitError
+from neuroexapt.graph import LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.connections import propose_connections
-from neuroexapt.growth.division import propose_splits
-from neuroexapt.growth.record import Growth, predicted_gain, with_outcome
+from neuroexapt.growth.division import as_living, propose_splits
+from neuroexapt.growth.record import Growth, Refusal, predicted_gain, with_outcome
 from neuroexapt.signals import Readings, sense
 from neuroexapt.training.seed import generator_for
 
@@ -44,8 +43,13 @@ class Grower:
         config: when and how much.
         seed: of every random choice.
 
+    Raises:
+        ValueError: if the model is no `LivingModel`.
+        EditError: if the optimiser is none.
+
     Attributes:
         growths: a record of every edit: evidence, prediction, consequence, cost.
+        refusals: a record of every proposal that wasn't possible, with the reason.
         flops: FLOPs spent on sensing and on checking edits so far (2 a multiply-accumulate).
         stopped: why growth ended, in words; None while it goes on.
 
@@ -73,13 +77,15 @@ class Grower:
         config: GrowthConfig | None = None,
         seed: int = 0,
     ) -> None:
-        self.living = living
-        self.optimizer = optimizer
+        self.living = as_living(living)
+        several = listed(optimizer)
+        self.optimizer = optimizer if isinstance(optimizer, Optimizer) else several
         self.criterion = criterion
         self.budget = budget or Budget()
         self.config = config or GrowthConfig()
         self.seed = seed
         self.growths: list[Growth] = []
+        self.refusals: list[Refusal] = []
         self.flops = 0
         self.stopped: str | None = None
         self._epoch = 0
@@ -104,7 +110,8 @@ class Grower:
             What changed; empty most of the time.
 
         Raises:
-            DataError: if the loader yields nothing usable.
+            DataError: if the loader yields nothing usable: no pairs, or such as the model or the
+                criterion doesn't take; or nothing at all, as an iterator that is used up.
             TrainingError: if activations or gradients aren't finite.
             EditError: if an optimiser has nothing to do with the model.
             ValueError: if `metric` is no finite number.
@@ -126,16 +133,27 @@ class Grower:
         return self._grow(train_loader, metric)
 
     def _grow(self, train_loader: Iterable[Any], metric: float) -> list[Change]:
-        batches = islice(train_loader, self.config.num_batches)
-        readings = sense(self.living, batches, self.criterion, bins=self.config.bins)
+        config = self.config
+        readings = sense(
+            self.living,
+            train_loader,
+            self.criterion,
+            num_batches=config.num_batches,
+            bins=config.bins,
+        )
         self.flops += readings.flops
         changes: list[Change] = []
-        refused: list[str] = []
+        refusals: list[Refusal] = []
         for edit, evidence in self._proposals(readings):
-            change = self._try(edit, evidence, metric, refused)
-            if change is not None:
-                changes.append(change)
-        self._conclude(changes, refused)
+            outcome = self._try(edit, evidence, metric)
+            if isinstance(outcome, Refusal):
+                level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
+                logger.log(level, "refused: %s: %s", edit, outcome.reason)
+                refusals.append(outcome)
+            else:
+                changes.append(outcome)
+        self.refusals += refusals
+        self._conclude(changes, refusals)
         return changes
 
     def _proposals(self, readings: Readings) -> Iterator[tuple[Split | Connect, dict[str, Any]]]:
@@ -152,48 +170,32 @@ class Grower:
         )
 
     def _try(
-        self,
-        edit: Split | Connect,
-        evidence: dict[str, Any],
-        metric: float,
-        refused: list[str],
-    ) -> Change | None:
-        """Apply one proposal, a split with as many units as fit; note why if it isn't possible."""
-        predicted = predicted_gain(self.growths, edit.kind)
+        self, edit: Split | Connect, evidence: dict[str, Any], metric: float
+    ) -> Change | Refusal:
+        """Apply one proposal, a split with as many units as fit; or tell why it isn't possible."""
+        seed = self.seed + self._epoch
         for smaller in _shrinking(edit):
-            excess: list[str] = []
             try:
                 change = self.living.apply(
-                    smaller, self.optimizer, self.seed + self._epoch, limit=self._limit(excess)
+                    smaller, self.optimizer, seed, limit=self.budget.exceeded
                 )
             except EditError as error:
-                logger.info("refused: %s", error)
-                if excess:
+                refusal = Refusal.of(error, edit, self._epoch)
+                if isinstance(error, LimitError):
                     continue
-                refused.append(str(error))
-                return None
+                return refusal
             self.flops += check_flops(change)
+            predicted = predicted_gain(self.growths, edit.kind)
             self.growths.append(Growth.of(change, self._epoch, evidence, predicted, metric))
             return change
-        refused.append(f"{edit} would pass the budget: {excess[0]}")
-        return None
+        return refusal
 
-    def _limit(self, excess: list[str]) -> Callable[[Cost], str | None]:
-        """The budget as a limit that also notes what was exceeded."""
-
-        def limit(cost: Cost) -> str | None:
-            reason = self.budget.exceeded(cost)
-            if reason is not None:
-                excess.append(reason)
-            return reason
-
-        return limit
-
-    def _conclude(self, changes: list[Change], refused: list[str]) -> None:
+    def _conclude(self, changes: list[Change], refusals: list[Refusal]) -> None:
         if changes:
             self._idle = 0
-        elif refused:
-            self._stop(f"no proposal is possible any more: {refused[0]}")
+        elif refusals:
+            first = refusals[0]
+            self._stop(f"no proposal is possible any more: {first.edit}: {first.reason}")
         else:
             self._idle += 1
             if self._idle >= self.config.patience:
@@ -212,6 +214,7 @@ class Grower:
             "flops": self.flops,
             "stopped": self.stopped,
             "growths": [growth.model_dump(mode="json") for growth in self.growths],
+            "refusals": [refusal.model_dump(mode="json") for refusal in self.refusals],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,6 +222,7 @@ class Grower:
         self._epoch, self._idle = state["epoch"], state["idle"]
         self.flops, self.stopped = state["flops"], state["stopped"]
         self.growths = [Growth.model_validate(record) for record in state["growths"]]
+        self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
 
 
 def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:

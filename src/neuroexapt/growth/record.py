@@ -1,11 +1,12 @@
-"""What a growth was expected to do, and what followed."""
+"""What a growth was expected to do, and what followed; and what was refused."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.edits import AnyEdit, Change
+from neuroexapt.errors import EditError, LimitError, PreservationError
 
 
 class Growth(BaseModel):
@@ -14,6 +15,7 @@ class Growth(BaseModel):
     Attributes:
         epoch: epochs trained when it happened.
         edit: what changed.
+        seed: that it was applied with.
         evidence: what the sensing measured that spoke for it.
         predicted: expected change of the metric; None before there is anything to learn from.
         metric_before: the metric at that time.
@@ -32,6 +34,7 @@ class Growth(BaseModel):
 
     epoch: int
     edit: AnyEdit
+    seed: int
     evidence: dict[str, Any]
     predicted: float | None
     metric_before: float
@@ -61,6 +64,44 @@ class Growth(BaseModel):
             metric_before=metric,
             **change.record(),
         )
+
+
+class Refusal(BaseModel):
+    """One proposal that a growing network didn't take up.
+
+    Attributes:
+        epoch: epochs trained when it happened.
+        edit: what was proposed.
+        cause: "budget" if even the smallest form of it would pass the budget, as is to be expected
+            sooner or later; "preservation" if it would change the function, which is a fault;
+            "fit" if the model doesn't allow it.
+        reason: in words.
+        max_error: the error of preservation, where that is the cause.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    epoch: int
+    edit: AnyEdit
+    cause: Literal["budget", "preservation", "fit"]
+    reason: str
+    max_error: float | None = None
+
+    @classmethod
+    def of(cls, error: EditError, edit: AnyEdit, epoch: int) -> "Refusal":
+        """The record of an edit's error."""
+        if isinstance(error, LimitError):
+            reason = f"it would pass the budget: {error.excess}"
+            return cls(epoch=epoch, edit=edit, cause="budget", reason=reason)
+        if isinstance(error, PreservationError):
+            return cls(
+                epoch=epoch,
+                edit=edit,
+                cause="preservation",
+                reason=str(error),
+                max_error=error.max_error,
+            )
+        return cls(epoch=epoch, edit=edit, cause="fit", reason=str(error))
 
 
 def predicted_gain(growths: Sequence[Growth], kind: str) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from neuroexapt.edits import Change
@@ -13,6 +13,8 @@ from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.epochs import Loop
 from neuroexapt.growth.grower import Grower
 from neuroexapt.training import History, Recipe, build_criterion, build_optimizer, first_batch
+from neuroexapt.training.modes import device_of
+from neuroexapt.training.settings import explained
 
 
 class DNMConfig(BaseModel):
@@ -40,6 +42,9 @@ class DNMTrainer:
         model: any traceable module, or a `LivingModel`.
         config: a `DNMConfig`, or a mapping with its fields.
 
+    Raises:
+        ValueError: naming the setting, if one is unknown or not allowed; or if the model is none.
+
     Attributes:
         grower: after training, what grew and why.
 
@@ -61,9 +66,14 @@ class DNMTrainer:
     def __init__(
         self, model: nn.Module, config: DNMConfig | Mapping[str, Any] | None = None
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
         self.model = model
         given = config if config is not None else {}
-        self.config = DNMConfig.model_validate(given)
+        try:
+            self.config = DNMConfig.model_validate(given)
+        except ValidationError as error:
+            raise ValueError(f"the config: {explained(error, DNMConfig)}") from error
         self.grower: Grower | None = None
 
     def train_with_dynamic_morphogenesis(
@@ -82,7 +92,7 @@ class DNMTrainer:
         Raises:
             TraceError: if the model can't be seen as a graph.
             DataError: if a loader yields nothing usable.
-            TrainingError: if a loss isn't finite.
+            TrainingError: if nothing in the model is trainable, or a loss isn't finite.
             ValueError: if `epochs` isn't positive.
         """
         if epochs < 1:
@@ -103,5 +113,4 @@ class DNMTrainer:
         if isinstance(self.model, LivingModel):
             return self.model
         inputs, _ = first_batch(train_loader)
-        device = next(self.model.parameters()).device
-        return LivingModel(self.model, inputs[:2].to(device))
+        return LivingModel(self.model, inputs[:2].to(device_of(self.model)))

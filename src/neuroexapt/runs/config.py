@@ -1,6 +1,5 @@
 """What defines a run: the settings, their defaults, and the file that they are read from."""
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from neuroexapt.errors import RunError
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.training import DATASETS, Recipe, default_recipe
+from neuroexapt.training.settings import explained
 
 DEFAULT_EPOCHS = {"digits": 60}
 OTHER_EPOCHS = 30
@@ -101,7 +101,7 @@ def configure(settings: Mapping[str, Any], source: str = "the settings") -> Grow
     try:
         return GrowConfig.model_validate(given)
     except ValidationError as error:
-        raise RunError(f"{source}: {_explained(error)}") from error
+        raise RunError(f"{source}: {explained(error, GrowConfig)}") from error
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def read_config(path: Path) -> GrowConfig:
         return GrowConfig.model_validate(read_settings(path))
     except ValidationError as error:
         raise RunError(
-            f"{path}: {_explained(error)}; bring back the file that the run wrote"
+            f"{path}: {explained(error, GrowConfig)}; bring back the file that the run wrote"
         ) from error
 
 
@@ -168,34 +168,3 @@ def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
     return defaults | {
         name: value for name, value in given.items() if value is not None or name == "growth"
     }
-
-
-def _explained(error: ValidationError) -> str:
-    """The first thing that is wrong, by the name of the setting."""
-    problem = error.errors(include_url=False)[0]
-    path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}; {_nearest(path)}"
-    if problem["type"] == "missing":
-        return f"the setting {name!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{name}: {message}, not {problem['input']!r}" if name else message
-
-
-def _nearest(path: list[str]) -> str:
-    fields: list[str] = sorted(_fields_beside(path))
-    close = difflib.get_close_matches(path[-1], fields, n=1)
-    return f"is {close[0]!r} meant?" if close else f"there are {', '.join(fields)}"
-
-
-def _fields_beside(path: list[str]) -> set[str]:
-    """Names that are allowed where a path of settings ends."""
-    model: type[BaseModel] = GrowConfig
-    for part in path[:-1]:
-        default = model.model_fields[part].default if part in model.model_fields else None
-        if not isinstance(default, BaseModel):
-            return set()
-        model = type(default)
-    return set(model.model_fields)

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel
 
 from neuroexapt.errors import TrainingError
-from neuroexapt.growth import Growth
+from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog
 from neuroexapt.runs.folder import RunFolder, save_checkpoint
@@ -41,12 +41,15 @@ def train_to_end(
     watched = Watched(session.train, lambda: reporter.stepped(loop.progress()))
     due = _after(session.config.checkpoint_seconds)
     while not loop.finished:
-        before = _growths(session)
+        before, num_refused = _growths(session), len(_refusals(session))
         growing = loop.grower is not None and loop.grower.stopped is None
         with _memory_explained():
             record, grown = loop.run_epoch(watched, session.validation)
         _note_epoch(log, reporter, record)
         _note_growths(log, reporter, before, _growths(session))
+        for refusal in _refusals(session)[num_refused:]:
+            log.append("refusal", _json(refusal))
+            reporter.refused(refusal)
         if growing and loop.grower is not None and loop.grower.stopped is not None:
             log.append("growth-end", {"reason": loop.grower.stopped})
             reporter.growth_ended(loop.grower.stopped)
@@ -69,6 +72,10 @@ def _after(seconds: float) -> Callable[[], bool]:
 
 def _growths(session: Session) -> list[Growth]:
     return list(session.loop.grower.growths) if session.loop.grower is not None else []
+
+
+def _refusals(session: Session) -> list[Refusal]:
+    return session.loop.grower.refusals if session.loop.grower is not None else []
 
 
 def _best(session: Session) -> int:

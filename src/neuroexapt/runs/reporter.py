@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from neuroexapt.graph import Cost
-from neuroexapt.growth import Growth
+from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs.config import GrowConfig
 from neuroexapt.runs.summary import Summary
 from neuroexapt.training import EpochRecord
@@ -47,6 +47,10 @@ class Reporter(Protocol):
         """The network has changed."""
         ...
 
+    def refused(self, refusal: Refusal) -> None:
+        """A change that was proposed isn't possible."""
+        ...
+
     def growth_ended(self, reason: str) -> None:
         """It won't change any more."""
         ...
@@ -69,6 +73,9 @@ class Silent:
         """Keep silent."""
 
     def grew(self, growth: Growth) -> None:
+        """Keep silent."""
+
+    def refused(self, refusal: Refusal) -> None:
         """Keep silent."""
 
     def growth_ended(self, reason: str) -> None:

@@ -18,6 +18,8 @@ def checked(batches: Iterable[Any]) -> Iterator[tuple[Inputs, Any]]:
         DataError: if one is no pair, or holds no sample.
     """
     rule = "a loader yields pairs (inputs, targets) of at least one sample"
+    if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+        raise DataError(f"a {type(batches).__name__} is no loader; {rule}")
     for number, batch in enumerate(batches):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise DataError(f"batch {number} is a {type(batch).__name__} and no pair; {rule}")

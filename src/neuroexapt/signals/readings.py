@@ -1,16 +1,19 @@
 """Sense everything in one pass over a few batches."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from neuroexapt.errors import DataError, TrainingError
+from neuroexapt.errors import DataError, NeuroexaptError, TrainingError
 from neuroexapt.graph import Inputs, LivingModel
+from neuroexapt.graph.compare import leaves_of
 from neuroexapt.signals.capture import INPUT, GroupEntropy, Pass, first_not_finite
 from neuroexapt.signals.correlation import LayerCorrelation, correlated, noise_floor
 from neuroexapt.signals.layers import distant_pairs, layers
@@ -90,7 +93,8 @@ def sense(
         gradients: whether to correlate gradients; without, no criterion is needed.
 
     Raises:
-        DataError: if `batches` yields nothing, or something else.
+        DataError: if `batches` yields nothing, or something else; or if the model doesn't take its
+            inputs, or the criterion its targets.
         TrainingError: if anything isn't finite, naming the layer where that began.
         ValueError: if an argument is out of range.
 
@@ -121,10 +125,13 @@ def sense(
         for inputs, targets in islice(checked(batches), num_batches):
             sensing.look(inputs.to(first.device), moved(targets, first.device))
     if not sensing.num_samples:
-        raise DataError(
-            "there is no batch to sense on: the loader yields nothing; its data set is empty, or "
-            "smaller than one batch while incomplete batches are dropped"
-        )
+        cause = "its data set is empty, or smaller than one batch while incomplete ones are dropped"
+        if isinstance(batches, Iterator):
+            cause = (
+                f"it is an iterator ({type(batches).__name__}), which one pass uses up; give what "
+                "it was made from, such as a DataLoader or a list of batches"
+            )
+        raise DataError(f"there is no batch to sense on: the loader yields nothing; {cause}")
     pairs, names, signatures = sensing.signatures()
     return Readings(
         entropy={watcher.group.name: watcher.entropy() for watcher in groups},
@@ -171,16 +178,19 @@ class _Sensing:
 
         Raises:
             TrainingError: if anything isn't finite.
+            DataError: if the model or the criterion doesn't take the batch.
         """
         run = Pass(self.living.graph_module, self.watchers, self.gained, self.weighed)
-        outputs = run.run_on(inputs)
+        with _refused_batch(lambda reason: _says_model(self.living, inputs, reason)):
+            outputs = run.run_on(inputs)
         for watcher in self.groups:
             try:
                 watcher.count()
             except ValueError as error:
                 raise self._not_finite("an activation", inputs) from error
         if self.criterion is not None:
-            total = _summed(self.criterion, outputs, targets, inputs.batch_size)
+            with _refused_batch(lambda reason: _says_criterion(outputs, targets, reason)):
+                total = _summed(self.criterion, outputs, targets, inputs.batch_size)
             if not bool(total.isfinite()):
                 raise self._not_finite("the loss", inputs)
             self._differentiate(total, run, inputs)
@@ -241,6 +251,40 @@ class _Sensing:
         else:
             cause = f"the first such value is in what {begin} gives; lower the learning rate"
         return TrainingError(f"sensing met {what} that is not finite: {cause}")
+
+
+@contextmanager
+def _refused_batch(explained: Callable[[str], str]) -> Iterator[None]:
+    """Turn what torch says of a batch that doesn't fit into an error of the data."""
+    try:
+        yield
+    except (NeuroexaptError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(explained(reason)) from error
+
+
+def _says_model(living: LivingModel, inputs: Inputs, reason: str) -> str:
+    return (
+        f"the model doesn't run on a batch with inputs of shape {_shapes(inputs.tensors)} "
+        f"({reason}); give batches like its example_input, which has shape "
+        f"{_shapes(living.example_inputs.tensors)}"
+    )
+
+
+def _says_criterion(outputs: Any, targets: Any, reason: str) -> str:
+    found = [leaf for leaf in tree_leaves(targets) if isinstance(leaf, Tensor)]
+    made = [leaf for leaf in leaves_of(outputs) if isinstance(leaf, Tensor)]
+    return (
+        f"the criterion takes no outputs of shape {_shapes(made)} with targets of shape "
+        f"{_shapes(found)} ({reason}); give targets that suit the outputs: classes are numbered "
+        "from 0 and below the number of outputs"
+    )
+
+
+def _shapes(tensors: Iterable[Tensor]) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 def _with_samples_first(living: LivingModel) -> set[str]:

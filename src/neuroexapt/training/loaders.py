@@ -19,10 +19,7 @@ def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
         DataError: if it yields nothing or anything else, or is used up by iterating once.
     """
     if isinstance(loader, Iterator):
-        raise DataError(
-            f"the loader is an iterator ({type(loader).__name__}), which one pass uses up; "
-            "give what it was made from, such as a DataLoader or a list of batches"
-        )
+        raise DataError(f"the loader can't be iterated over again; {_used_up(loader)}")
     return next(pairs(loader))
 
 
@@ -41,6 +38,11 @@ def pairs(
     Raises:
         DataError: naming the batch, if it is anything else, or there is none.
     """
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise DataError(
+            f"a {type(loader).__name__} is no loader; give what yields pairs (inputs, targets) of "
+            "tensors, such as a DataLoader or a list of batches"
+        )
     empty = True
     for number, batch in enumerate(loader):
         empty = False
@@ -49,11 +51,20 @@ def pairs(
             inputs.to(device, non_blocking=True),
             targets.to(device, non_blocking=True),
         )
+    if empty and isinstance(loader, Iterator):
+        raise DataError(f"the loader yields no batch; {_used_up(loader)}")
     if empty:
         raise DataError(
             "the loader yields no batch; its data set is empty, or smaller than one batch while "
             "incomplete batches are dropped"
         )
+
+
+def _used_up(loader: Iterator[Any]) -> str:
+    return (
+        f"it is an iterator ({type(loader).__name__}), which one pass uses up; give what it was "
+        "made from, such as a DataLoader or a list of batches"
+    )
 
 
 def _pair(batch: object, number: int) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,8 @@ from neuroexapt.training.modes import buffers_kept_on_failure, device_of, mode
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
+UNCHANGED = "Model and optimiser are as they were before"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -88,8 +90,9 @@ def train_epoch(
             ends the epoch there, as when a budget is spent.
 
     Raises:
-        TrainingError: if a loss is not finite. Model and optimiser are then as they were before
-            that step, the norms' running statistics included.
+        TrainingError: if a loss is not finite, or a gradient is not (with a scaler, which lowers
+            its scale then, such a step is only left out). Model and optimiser are then as they
+            were before that step, the norms' running statistics included, and gradients cleared.
         DataError: if the loader yields nothing, or anything but pairs of tensors.
     """
     began = time.perf_counter()
@@ -103,10 +106,13 @@ def train_epoch(
             with torch.autocast(device.type, half, enabled=amp):
                 outputs = model(inputs)
                 loss = criterion(outputs, targets)
-            _check_finite(loss, inputs, index)
+            value = _finite(loss, inputs, f"at step {index} of this epoch")
             correct += num_correct(outputs.detach(), targets)
-        _take_step(loss, optimizer, scaler)
-        step = Step(index, len(inputs), loss.item())
+            _differentiate(loss, optimizer, scaler)
+            if scaler is None:  # which checks by itself
+                _check_gradients(model, optimizer, inputs, value, index)
+        _take_step(optimizer, scaler)
+        step = Step(index, len(inputs), value)
         num_samples += step.num_samples
         num_steps += 1
         loss_sum += step.loss * step.num_samples
@@ -130,17 +136,18 @@ def evaluate(
         amp: run in bfloat16.
 
     Raises:
+        TrainingError: if a batch's loss is not finite: no figure would tell how good the model is.
         DataError: if the loader yields nothing, or anything but pairs of tensors.
     """
     device = device_of(model)
     num_samples = 0
     loss_sum = correct = 0.0
     with mode(model, training=False), torch.inference_mode():
-        for inputs, targets in pairs(loader, device):
+        for index, (inputs, targets) in enumerate(pairs(loader, device)):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 outputs = model(inputs)
                 loss = criterion(outputs, targets)
-            loss_sum += loss.item() * len(inputs)
+            loss_sum += _finite(loss, inputs, f"on batch {index}, in eval mode") * len(inputs)
             correct += num_correct(outputs, targets)
             num_samples += len(inputs)
     return Evaluation(loss_sum / num_samples, correct / num_samples, num_samples)
@@ -174,31 +181,88 @@ def num_correct(outputs: Tensor, targets: Tensor) -> float:
     return int(hits.sum()) / hits[0].numel()
 
 
-def _check_finite(loss: Tensor, inputs: Tensor, index: int) -> None:
+def _finite(loss: Tensor, inputs: Tensor, where: str) -> float:
+    """The loss as a number.
+
+    Raises:
+        TrainingError: if it is none, or not finite.
+    """
     if loss.ndim:
         raise TrainingError(
             f"the criterion returned shape {tuple(loss.shape)}; it has to return one number, the "
             "batch's mean loss"
         )
-    if math.isfinite(loss.item()):
+    value = loss.item()
+    if not math.isfinite(value):
+        remedy = _mend_data(inputs) or "lower the learning rate or lengthen the warm-up"
+        raise TrainingError(f"the loss is {value} {where}: {remedy}. {UNCHANGED}")
+    return value
+
+
+def _check_gradients(
+    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Tensor, loss: float, index: int
+) -> None:
+    """Refuse gradients that would spoil the weights, and clear them then.
+
+    Raises:
+        TrainingError: naming the parameters, if any is not finite.
+    """
+    held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if all_finite([parameter.grad for parameter in held]):
         return
-    remedy = "lower the learning rate or lengthen the warm-up"
-    if not inputs.isfinite().all():
-        remedy = "the batch's inputs hold values that are not finite, so mend the data"
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    broken = [
+        repr(names.get(id(parameter), "a parameter outside of the model"))
+        for parameter in held
+        if not all_finite([parameter.grad])
+    ]
+    optimizer.zero_grad()
+    shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+    remedy = _mend_data(inputs) or (
+        "lower the learning rate if the loss has been growing; otherwise some operation has no "
+        "finite derivative there, such as a square root, norm or logarithm at 0: keep it away "
+        "from there, as by sqrt(x + 1e-8) (torch.autograd.set_detect_anomaly(True) tells which)"
+    )
     raise TrainingError(
-        f"the loss is {loss.item()} at step {index} of this epoch: {remedy}. "
-        "Model and optimiser are as they were before that step"
+        f"the loss is {loss:.3g} at step {index} of this epoch, but the gradient of {shown} is not "
+        f"finite: {remedy}. {UNCHANGED}"
     )
 
 
-def _take_step(
+def all_finite(gradients: Iterable[Tensor]) -> bool:
+    """Whether every number in some gradients is finite; one call a device and type."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for gradient in gradients:
+        values = gradient._values() if gradient.is_sparse else gradient
+        values = torch.view_as_real(values) if values.is_complex() else values
+        alike.setdefault((values.device, values.dtype), []).append(values)
+    flags = []
+    for (device, _), group in alike.items():
+        flag = torch.zeros((), dtype=torch.float32, device=device)
+        factor = torch.ones_like(flag)
+        # The gradient scaler's own check, a single call. It also multiplies, here by 1; a norm
+        # takes three times as long, and overflows.
+        torch._amp_foreach_non_finite_check_and_unscale_(group, flag, factor)
+        flags.append(flag)
+    return not any(flag.item() for flag in flags)
+
+
+def _mend_data(inputs: Tensor) -> str | None:
+    if inputs.isfinite().all():
+        return None
+    return "the batch's inputs hold values that are not finite, so mend the data"
+
+
+def _differentiate(
     loss: Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
 ) -> None:
     optimizer.zero_grad()
+    (loss if scaler is None else scaler.scale(loss)).backward()
+
+
+def _take_step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> None:
     if scaler is None:
-        loss.backward()
         optimizer.step()
     else:
-        scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
