@@ -99,8 +99,8 @@ def test_attend_over_a_sequence_keeps_its_channels_growable():
         (Attend(after="1", form="positions", source="3"), "leave source out"),
         (Attend(after="1", form="positions", hidden=3, heads=2), "no multiple of the 2 heads"),
         (Attend(after="1", source="3"), "exchange"),
-        (Attend(after="1", hidden=10**13), "memory"),
-        (Attend(after="1", form="positions", hidden=10**13), "memory"),
+        (Attend(after="1", hidden=10**13), "add less"),
+        (Attend(after="1", form="positions", hidden=10**13), "add less"),
         (Attend(after="nope"), "there is no node 'nope'"),
     ],
 )
