@@ -6,6 +6,7 @@ from neuroexapt.growth.connections import GradientGuidedConnectionGrowth
 from neuroexapt.growth.division import InformationEntropyNeuronDivision
 from neuroexapt.growth.epochs import Loop
 from neuroexapt.growth.grower import Grower
+from neuroexapt.growth.newborns import Newborns, Nursery
 from neuroexapt.growth.record import Growth, Refusal
 from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
 
@@ -19,5 +20,7 @@ __all__ = [
     "GrowthConfig",
     "InformationEntropyNeuronDivision",
     "Loop",
+    "Newborns",
+    "Nursery",
     "Refusal",
 ]

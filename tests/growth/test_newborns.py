@@ -1,0 +1,154 @@
+"""Newborn weights under a policy, against plain optimisers on plain parameters."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neuroexapt import Connect, LivingModel, Split, Widen
+from neuroexapt.growth import Newborns, Nursery
+
+X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = torch.randn(32, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def living() -> LivingModel:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    return LivingModel(net, X[:2])
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(X), Y).backward()
+    optimizer.step()
+
+
+def outgoing(model: LivingModel) -> Tensor:
+    return model.graph_module.get_parameter("2.weight")
+
+
+def grown(
+    policy: Newborns, make, steps: int = 50
+) -> tuple[LivingModel, torch.optim.Optimizer, Nursery]:
+    """Trained for some steps, then widened by two units, the newborns watched over."""
+    model = living()
+    optimizer = make(model.parameters())
+    nursery = Nursery(policy, optimizer)
+    for _ in range(steps):
+        step(model, optimizer)
+    nursery.admit(model.apply(Widen(group="0", count=2), optimizer))
+    return model, optimizer, nursery
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def adamw(parameters):
+    return torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw])
+def test_newborns_learn_at_their_own_rate_and_others_at_the_usual_one(make):
+    neutral = Newborns(bias_correction=False)
+    eager = Newborns(lr=3, steps=10, bias_correction=False)
+    steps = {}
+    for policy in (neutral, eager):
+        model, optimizer, _ = grown(policy, make)
+        before = outgoing(model).detach().clone()
+        step(model, optimizer)
+        steps[policy] = outgoing(model).detach() - before
+    torch.testing.assert_close(steps[eager][:, :3], steps[neutral][:, :3])
+    torch.testing.assert_close(steps[eager][:, 3:], 3 * steps[neutral][:, 3:])
+    assert steps[eager][:, 3:].abs().min() > 0
+
+
+def test_newborns_rate_comes_down_to_the_usual_one():
+    """Under SGD without momentum every step is rate times gradient."""
+    policy = Newborns(lr=5, steps=4)
+    model, optimizer, nursery = grown(policy, lambda ps: torch.optim.SGD(ps, lr=0.1))
+    factors = []
+    for _ in range(5):
+        before = outgoing(model).detach().clone()
+        step(model, optimizer)
+        moved = (outgoing(model).detach() - before) / (-0.1 * outgoing(model).grad)
+        factors.append(float(moved[0, 4]))
+        assert float(moved[0, 0]) == pytest.approx(1)
+    assert factors == pytest.approx([5, 4, 3, 2, 1])
+    assert nursery.broods == []
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_newborns_under_adam_move_as_with_an_optimizer_of_their_own_age(steps):
+    """A fresh Adam that sees the same gradients for the newborn columns is the oracle."""
+    make = lambda ps: torch.optim.Adam(ps, lr=0.01, betas=(0.9, 0.99), eps=1e-12)  # noqa: E731
+    model, optimizer, _ = grown(Newborns(), make)
+    twin = nn.Parameter(outgoing(model).detach()[:, 3:].clone())
+    fresh = make([twin])
+    for _ in range(steps):
+        step(model, optimizer)
+        twin.grad = outgoing(model).grad[:, 3:].clone()
+        fresh.step()
+    torch.testing.assert_close(outgoing(model).detach()[:, 3:], twin.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_newborns_under_adam_rush_without_the_correction():
+    moved = []
+    for policy in (Newborns(), Newborns(bias_correction=False)):
+        model, optimizer, _ = grown(policy, lambda ps: torch.optim.Adam(ps, lr=0.001), 2000)
+        for _ in range(10):
+            step(model, optimizer)
+        moved.append(float(outgoing(model).detach()[:, 3:].abs().mean()))
+    assert moved[1] > 2 * moved[0]
+
+
+@pytest.mark.parametrize("make", [lambda ps: torch.optim.SGD(ps, lr=0.1, weight_decay=0.5), adamw])
+def test_newborns_can_be_spared_weight_decay(make):
+    """Without gradients, decay is all there is."""
+    spared = Newborns(weight_decay=0, steps=10, bias_correction=False)
+    model, optimizer, _ = grown(spared, make)
+    weight = model.graph_module.get_parameter("0.weight")
+    before = weight.detach().clone()
+    optimizer.zero_grad(set_to_none=False)
+    optimizer.state.clear()
+    optimizer.step()
+    torch.testing.assert_close(weight.detach()[3:], before[3:], rtol=0, atol=0)
+    assert (weight.detach()[:3].abs() < before[:3].abs()).all()
+
+
+def test_nursery_follows_its_broods_through_later_edits():
+    model, optimizer, nursery = grown(Newborns(lr=2, steps=50), sgd)
+    step(model, optimizer)
+    nursery.admit(model.apply(Split(group="0", units=(0, 4)), optimizer))
+    nursery.admit(model.apply(Connect(source="1", target="2"), optimizer))
+    by_age = {
+        brood.age: brood.positions.tolist()
+        for brood in nursery.broods
+        if brood.parameter is outgoing(model)
+    }
+    assert by_age == {1: [3, 4], 0: [5, 6]}
+    held = {id(parameter) for parameter in model.parameters()}
+    assert all(id(brood.parameter) in held for brood in nursery.broods)
+    whole = [brood for brood in nursery.broods if brood.dim is None]
+    assert len(whole) == 1
+    nursery.admit(model.apply(Split(group="0", units=(1,)), optimizer))
+    assert all(
+        id(brood.parameter) in {id(p) for p in model.parameters()} for brood in nursery.broods
+    )
+
+
+def test_nursery_goes_on_from_its_state():
+    found = []
+    for resumed in (False, True):
+        model, optimizer, nursery = grown(Newborns(lr=4, steps=20), adamw)
+        step(model, optimizer)
+        if resumed:
+            state = json.loads(json.dumps(nursery.state_dict(model)))
+            nursery.broods = []
+            nursery.load_state_dict(state, model)
+        for _ in range(5):
+            step(model, optimizer)
+        found.append(outgoing(model).detach())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
