@@ -9,6 +9,7 @@ from torch import fx, nn
 from neuroexapt.errors import TraceError
 from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.inputs import Inputs, probe, run_example
+from neuroexapt.graph.modes import NO_OWN, OwnModes
 
 TRACED_TOLERANCE = 1e-4
 
@@ -25,13 +26,13 @@ def by_name(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
     return {**dict(zip(names, inputs.args, strict=False)), **inputs.kwargs}
 
 
-def reference(model: nn.Module, inputs: Inputs) -> Any:
+def reference(model: nn.Module, inputs: Inputs, modes: OwnModes = NO_OWN) -> Any:
     """What the model gives for the example in eval mode.
 
     Raises:
         TraceError: if it doesn't run on it.
     """
-    return run_in_mode(model, inputs, training=False, run=run_example)
+    return run_in_mode(model, inputs, training=False, run=run_example, modes=modes)
 
 
 def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
@@ -42,7 +43,9 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
     """
     varied = probe(inputs, seed=0)
     for training in (False, True):
-        theirs = _trained_output(model, inputs, varied) if training else expected
+        theirs = expected
+        if training:
+            theirs = _trained_output(model, inputs, varied, traced.meta["modes"])
         if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
             raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
         ours = run_in_mode(traced, varied if training else inputs, training)
@@ -55,10 +58,10 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
             )
 
 
-def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs) -> Any:
+def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs, modes: OwnModes) -> Any:
     """The output in train mode on the example, repeated to several samples as checks give it."""
     try:
-        return run_in_mode(model, varied, training=True, run=run_example)
+        return run_in_mode(model, varied, training=True, run=run_example, modes=modes)
     except TraceError as error:
         if varied.batch_size == inputs.batch_size:
             raise

@@ -16,8 +16,9 @@ from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
 from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
+from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.shapes import record_shapes
-from neuroexapt.graph.tracing import Leaf, owner_of, trace
+from neuroexapt.graph.tracing import Leaf, check_leaves, owner_of, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
@@ -78,8 +79,11 @@ class LivingModel(nn.Module):
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
         inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
-        expected = reference(model, inputs)
-        traced = trace(model, leaves, given_names(model, inputs))
+        whole = tuple(leaves)
+        check_leaves(model, whole)
+        modes = own_modes(model, whole)
+        expected = reference(model, inputs, modes)
+        traced = trace(model, whole, given_names(model, inputs), modes)
         _check_names(traced)
         self._edits = ()
         self.example_inputs = inputs
@@ -246,9 +250,10 @@ class LivingModel(nn.Module):
         return self.graph_module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> "LivingModel":
-        """Set train or eval mode."""
+        """Set train or eval mode; parts that the original `train()` keeps in one stay in it."""
         self.graph_module.train(mode)
-        self.training = mode
+        keep_own(self.graph_module, self.graph_module.meta["modes"][mode])
+        self.training = self.graph_module.training
         return self
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:

@@ -10,12 +10,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._pytree import tree_map_only
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import preserve_state, restore_state
 from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.rules import elementwise, norms
 from neuroexapt.graph.rules.table import module_rule
+from neuroexapt.graph.state import preserve_state, restore_state
 from neuroexapt.graph.tracing import trace_in_mode
 
 KEEP_SHAPE = (elementwise.elementwise, elementwise.dropout, norms.batch_norm, norms.instance_norm)

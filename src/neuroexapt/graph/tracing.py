@@ -11,8 +11,10 @@ from torch.fx.proxy import ParameterProxy
 from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import aliases, assemble, preserve_state, restore_state
+from neuroexapt.graph.assemble import aliases, assemble
 from neuroexapt.graph.bymode import ByMode
+from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
+from neuroexapt.graph.state import preserve_state, restore_state
 
 Leaf: TypeAlias = str | type[nn.Module]
 
@@ -109,7 +111,10 @@ def owner_of(node: fx.Node) -> str:
 
 
 def trace(
-    model: nn.Module, leaves: Iterable[Leaf] = (), given: Iterable[str] | None = None
+    model: nn.Module,
+    leaves: Iterable[Leaf] = (),
+    given: Iterable[str] | None = None,
+    modes: OwnModes = NO_OWN,
 ) -> fx.GraphModule:
     """Trace `model` in both modes and join the two graphs.
 
@@ -120,18 +125,20 @@ def trace(
         model: what to trace; its modes and attributes are left as they are.
         leaves: names or types of modules to keep whole.
         given: names of the inputs that will be given; the others keep their defaults.
+        modes: where its parts have modes of their own; see `own_modes`.
 
     Raises:
         TraceError: if `forward` can't be traced; names the module and the remedy.
     """
     asked = list(leaves)
-    _check_leaves(model, asked)
     while True:
-        train, evaluation = (_trace_once(model, asked, mode, given) for mode in (True, False))
+        train, evaluation = (
+            _trace_once(model, asked, mode, given, modes) for mode in (True, False)
+        )
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
         if not culprits:
-            return _joined(model, train, evaluation)
+            return _joined(model, train, evaluation, modes)
         if "" in culprits:
             raise TraceError(
                 f"the forward of {type(model).__name__} itself does different things in train and "
@@ -146,10 +153,17 @@ def trace_in_mode(model: nn.Module, training: bool) -> fx.GraphModule:
     Raises:
         TraceError: as `trace` does.
     """
-    return _joined(model, *[_trace_once(model, [], training, None) for _ in range(2)])
+    modes = own_modes(model)
+    first, second = (_trace_once(model, [], training, None, modes) for _ in range(2))
+    return _joined(model, first, second, modes)
 
 
-def _check_leaves(model: nn.Module, leaves: list[Leaf]) -> None:
+def check_leaves(model: nn.Module, leaves: Iterable[Leaf]) -> None:
+    """Refuse names that are no module's.
+
+    Raises:
+        TraceError: naming the first such.
+    """
     names = {name for name, _ in model.named_modules()}
     for leaf in leaves:
         if isinstance(leaf, str) and leaf not in names:
@@ -160,12 +174,16 @@ def _check_leaves(model: nn.Module, leaves: list[Leaf]) -> None:
 
 
 def _trace_once(
-    model: nn.Module, leaves: list[Leaf], training: bool, given: Iterable[str] | None
+    model: nn.Module,
+    leaves: list[Leaf],
+    training: bool,
+    given: Iterable[str] | None,
+    modes: OwnModes,
 ) -> fx.Graph:
     tracer = LeafTracer(leaves)
     state = preserve_state(model)
     known = {*vars(model), *model._buffers}
-    model.train(training)
+    put_in_mode(model, training, modes)
     absent = _absent_inputs(model, given)
     try:
         graph = tracer.trace(model, absent or None)
@@ -262,7 +280,9 @@ def _signature(node: fx.Node, strict: bool) -> tuple[Any, ...]:
     return node.op, node.target, inputs, constants
 
 
-def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.GraphModule:
+def _joined(
+    model: nn.Module, train: fx.Graph, evaluation: fx.Graph, modes: OwnModes
+) -> fx.GraphModule:
     """One graph module for both modes."""
     replaced: dict[str, Any] = dict(train.constants)  # type: ignore[attr-defined]
     for node, other in zip(list(train.nodes), list(evaluation.nodes), strict=True):
@@ -270,7 +290,7 @@ def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.Graph
         if differing:
             module = _by_mode(train, node, differing, replaced)
             module.train(model.get_submodule(owner_of(node)).training)
-    return assemble(model, train, replaced, aliases(model, train))
+    return assemble(model, train, replaced, aliases(model, train), modes)
 
 
 def _differing_constants(node: fx.Node, other: fx.Node) -> dict[int | str, tuple[Any, Any]]:
