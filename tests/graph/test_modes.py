@@ -1,6 +1,7 @@
 """A model's own `train()` keeps its meaning, whatever happens to the model."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -101,8 +102,18 @@ def edited_twice(living: LivingModel) -> LivingModel:
     return edited(edited(living))
 
 
+def pickled(living: LivingModel) -> LivingModel:
+    return pickle.loads(pickle.dumps(living))
+
+
+def edited_and_pickled(living: LivingModel) -> LivingModel:
+    return edited(pickled(edited(living)))
+
+
 @each_model
-@pytest.mark.parametrize("change", [same, edited, edited_twice, copy.deepcopy])
+@pytest.mark.parametrize(
+    "change", [same, edited, edited_twice, copy.deepcopy, pickled, edited_and_pickled]
+)
 @pytest.mark.parametrize("whole", [False, True], ids=["alone", "in_another"])
 def test_train_and_eval_do_to_each_part_what_they_did(kind, change, whole):
     model = kind()

@@ -17,6 +17,7 @@ from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
 from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
 from neuroexapt.graph.modes import keep_own, own_modes
+from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.tracing import Leaf, check_leaves, owner_of, trace
 
@@ -278,7 +279,21 @@ class LivingModel(nn.Module):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_coupling": None, "_cost": None}
+        """All but the graph module, which would be traced anew: its graph, and what it knows."""
+        graph_module = self.graph_module
+        state = {**vars(self), "_coupling": None, "_cost": None}
+        del state["_graph_module"]
+        state["_written"] = records(graph_module.graph), dict(graph_module.meta)
+        state["_traced_name"] = type(graph_module).__name__
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        (written, meta), name = state["_written"], state["_traced_name"]
+        kept = {k: v for k, v in state.items() if k not in ("_written", "_traced_name")}
+        super().__setstate__(kept)  # type: ignore[no-untyped-call]
+        made = assemble(self, graph_of(written), {}, meta["aliases"], meta["modes"])
+        type(made).__name__ = name
+        self._adopt(made)
 
     def _adopt(self, graph_module: fx.GraphModule) -> None:
         """Take over a graph module: its children, parameters and buffers are this model's own."""
