@@ -14,6 +14,82 @@ from neuroexapt.graph.modes import NO_OWN, OwnModes
 TRACED_TOLERANCE = 1e-4
 
 
+def check_module(model: object) -> None:
+    """Refuse what isn't a module.
+
+    Raises:
+        TraceError: saying what to give instead.
+    """
+    if isinstance(model, type):
+        raise TraceError(
+            f"the model is the class {model.__name__}; give an instance: {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise TraceError(
+            f"the model is a {type(model).__name__}; give an nn.Module, into whose forward() a "
+            "function goes"
+        )
+
+
+def check_visible(model: nn.Module) -> None:
+    """Refuse modules whose `forward` can't be seen.
+
+    Raises:
+        TraceError: saying what to give instead.
+    """
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TraceError(
+            f"the model is wrapped in {type(model).__name__}; make what is inside living, "
+            "model.module, and wrap that"
+        )
+    if hasattr(model, "_orig_mod"):  # what torch.compile makes
+        raise TraceError(
+            "the model is compiled; make the module itself living, model._orig_mod, then compile it"
+        )
+    for path, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            place = f"its part {path!r}" if path else "the model"
+            raise TraceError(
+                f"{place} is a {type(part).__name__}, compiled by torch.jit, whose forward can't "
+                "be seen; give the Python module that it was made from"
+            )
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Refuse an empty batch, and inputs that a graph can't take.
+
+    Raises:
+        TraceError: naming the input.
+    """
+    for index, item in enumerate(inputs.args):
+        _check_input(f"input {index}", item)
+    for name, item in inputs.kwargs.items():
+        _check_input(f"input {name!r}", item)
+    if inputs.batch_size == 0:
+        shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
+        raise TraceError(
+            f"the example_input of shapes {shapes} is an empty batch; give at least one sample"
+        )
+
+
+def _check_input(name: str, item: Any) -> None:
+    if type(item) in (tuple, list):
+        for part in item:
+            _check_input(name, part)
+    elif type(item) is dict:
+        _check_input(name, list(item.values()))
+    elif item is None:
+        raise TraceError(
+            f"{name} of the example_input is None; leave it out, so that it keeps the default that "
+            "forward() gives it, and name the inputs after it: a dict of keyword inputs"
+        )
+    elif not isinstance(item, torch.Tensor | int | float | complex | tuple):
+        raise TraceError(
+            f"{name} of the example_input is a {type(item).__name__}; give tensors and numbers, or "
+            "tuples, lists and dicts of them, and let forward() have a default for the rest"
+        )
+
+
 def given_names(model: nn.Module, inputs: Inputs) -> list[str]:
     """Names of the inputs that an example gives."""
     names = [p.name for p in inspect.signature(model.forward).parameters.values()]

@@ -10,7 +10,15 @@ from torch import fx, nn
 from torch.optim import Optimizer
 
 from neuroexapt.errors import EditError, TraceError
-from neuroexapt.graph.admission import by_name, check_traced, given_names, reference
+from neuroexapt.graph.admission import (
+    by_name,
+    check_inputs,
+    check_module,
+    check_traced,
+    check_visible,
+    given_names,
+    reference,
+)
 from neuroexapt.graph.assemble import assemble, attribute, referenced
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
@@ -77,9 +85,12 @@ class LivingModel(nn.Module):
         self, model: nn.Module, example_input: ExampleInput, leaves: Iterable[Leaf] = ()
     ) -> None:
         super().__init__()
+        check_module(model)
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
+        check_visible(model)
         inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
+        check_inputs(inputs)
         whole = tuple(leaves)
         check_leaves(model, whole)
         modes = own_modes(model, whole)
@@ -110,6 +121,7 @@ class LivingModel(nn.Module):
         Raises:
             TraceError: if there is no such submodule, it is never called, or can't be traced.
         """
+        check_module(parent)
         try:
             part = parent.get_submodule(name)
         except AttributeError as error:
