@@ -27,6 +27,7 @@ from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
 from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
+from neuroexapt.graph.shield import shielded
 from neuroexapt.graph.tracing import Leaf, check_leaves, owner_of, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
@@ -81,6 +82,7 @@ class LivingModel(nn.Module):
     _coupling: Coupling | None
     _cost: Cost | None
 
+    @shielded()
     def __init__(
         self, model: nn.Module, example_input: ExampleInput, leaves: Iterable[Leaf] = ()
     ) -> None:
@@ -89,7 +91,7 @@ class LivingModel(nn.Module):
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
         check_visible(model)
-        inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
+        inputs = as_inputs(example_input).map(_detached)
         check_inputs(inputs)
         whole = tuple(leaves)
         check_leaves(model, whole)
@@ -103,6 +105,7 @@ class LivingModel(nn.Module):
         check_traced(model, traced, inputs, expected)
 
     @classmethod
+    @shielded()
     def within(
         cls,
         parent: nn.Module,
@@ -250,7 +253,8 @@ class LivingModel(nn.Module):
         """
         if not hasattr(edit, "apply_to"):
             return cast(ChangeT_co, super().apply(cast(Any, edit)))
-        return edit.apply_to(self, optimizer, seed, **options)
+        with shielded():
+            return edit.apply_to(self, optimizer, seed, **options)
 
     def become(self, graph_module: fx.GraphModule, edit: object, cost: Cost) -> None:
         """Exchange the graph for what an edit made of it, its shapes recorded; note the edit."""
@@ -317,6 +321,11 @@ class LivingModel(nn.Module):
         self.training = graph_module.training
         self._coupling = None
         self._cost = None
+
+
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Without history; one made in inference mode, as an ordinary copy."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 def _check_names(traced: fx.GraphModule) -> None:

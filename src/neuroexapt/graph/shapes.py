@@ -15,6 +15,7 @@ from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.rules import elementwise, norms
 from neuroexapt.graph.rules.table import module_rule
+from neuroexapt.graph.shield import shielded
 from neuroexapt.graph.state import preserve_state, restore_state
 from neuroexapt.graph.tracing import trace_in_mode
 
@@ -107,6 +108,7 @@ def subgraphs(leaf: nn.Module) -> tuple[fx.GraphModule, ...]:
         return ()
 
 
+@shielded()
 def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     """Set `node.meta["example"]` to the fake output of every node, in eval mode.
 
