@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 
 from neuroexapt.errors import TraceError
+from neuroexapt.graph.blame import reason
 from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.inputs import Inputs, probe, run_example
 from neuroexapt.graph.modes import NO_OWN, OwnModes
@@ -124,7 +125,7 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
             theirs = _trained_output(model, inputs, varied, traced.meta["modes"])
         if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
             raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
-        ours = run_in_mode(traced, varied if training else inputs, training)
+        ours = _traced_output(model, traced, varied if training else inputs, training)
         error = relative_error(theirs, ours)
         if not error <= TRACED_TOLERANCE:
             raise TraceError(
@@ -132,6 +133,18 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
                 f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
                 "depends on something besides its inputs; keep that part whole with leaves=(...)"
             )
+
+
+def _traced_output(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, training: bool) -> Any:
+    """What the traced graph gives where the model has run."""
+    try:
+        return run_in_mode(traced, inputs, training)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise TraceError(
+            f"what was traced of {type(model).__name__} fails where the model itself runs "
+            f"({reason(error)}): its forward depends on something besides its inputs, or chunk "
+            "gives fewer parts than it is asked for; keep that part whole with leaves=(...)"
+        ) from error
 
 
 def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs, modes: OwnModes) -> Any:

@@ -1,9 +1,9 @@
 """See a model as a graph, without losing the difference between train and eval mode."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import fx, nn
@@ -12,8 +12,10 @@ from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.errors import TraceError
 from neuroexapt.graph.assemble import aliases, assemble
+from neuroexapt.graph.blame import blame, remedy
 from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
+from neuroexapt.graph.parts import Parts, num_parts
 from neuroexapt.graph.state import preserve_state, restore_state
 
 Leaf: TypeAlias = str | type[nn.Module]
@@ -31,6 +33,23 @@ TRACING_FAILURES = (
 """What a user's `forward` may raise when it is run on proxies."""
 
 
+CREATORS: tuple[Callable[..., Any], ...] = (
+    torch.zeros,
+    torch.ones,
+    torch.empty,
+    torch.full,
+    torch.eye,
+    torch.arange,
+    torch.linspace,
+    torch.tensor,
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+)
+"""What makes a tensor from sizes: torch would run it at once, though the sizes are traced."""
+
+
 class LeafTracer(fx.Tracer):
     """A tracer that knows its leaves and remembers where it was when it failed.
 
@@ -40,10 +59,22 @@ class LeafTracer(fx.Tracer):
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         """Modules named or typed in `leaves` stay whole, as those of torch.nn do."""
-        super().__init__(param_shapes_constant=True)
+        super().__init__(autowrap_functions=CREATORS, param_shapes_constant=True)
+        self._autowrap_search.append(torch)  # users write torch.zeros, seldom zeros alone
         self.leaves = tuple(leaves)
         self.path: list[str] = []
         self.failed_in: str | None = None
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A proxy, with a length where the number of parts is known."""
+        count = num_parts(node)
+        return super().proxy(node) if count is None else Parts(node, self, count)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """The parts, where their number is known."""
+        if not isinstance(obj, Parts):
+            return cast(Iterator[fx.Proxy], super().iter(obj))
+        return (cast(fx.Proxy, cast(Any, obj)[index]) for index in range(obj.count))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves of torch.nn and those asked for."""
@@ -195,6 +226,9 @@ def _trace_once(
     constants = {name: value for name, value in made.items() if name not in known}
     graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
     _drop_inputs(graph, absent)
+    for node in graph.nodes:
+        if node.target in CREATORS:
+            node.meta.pop("is_wrapped", None)  # which only functions of a module's own can be
     graph.eliminate_dead_code(_has_effects)
     return graph
 
@@ -236,23 +270,17 @@ def _descendants(node: fx.Node) -> dict[fx.Node, None]:
 
 def _explained(model: nn.Module, tracer: LeafTracer, error: Exception) -> TraceError:
     name = tracer.failed_in
+    within = 'or grow a submodule: LivingModel.within(model, "name", example_input)'
     if name is None:
+        aside = "put the part that depends on the data into a submodule and name it in leaves="
         return TraceError(
-            f"{type(model).__name__} can't be traced: its own forward fails ({_line(error)}). Put "
-            "the part that depends on the data into a submodule and name it in leaves=, or grow "
-            'a submodule: LivingModel.within(model, "name", example_input)'
+            f"{type(model).__name__} can't be traced: its own forward fails {blame(error)}. "
+            + remedy(error, f"{aside}, {within}")
         )
-    module = model.get_submodule(name)
     return TraceError(
-        f"{type(module).__name__} at {name!r} can't be traced ({_line(error)}). Keep it whole with "
-        f"leaves=({name!r},), or grow a submodule: "
-        'LivingModel.within(model, "name", example_input)'
+        f"{type(model.get_submodule(name)).__name__} at {name!r} can't be traced, as it fails "
+        f"{blame(error)}. " + remedy(error, f"keep it whole with leaves=({name!r},), {within}")
     )
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
 def _differing_owners(train: fx.Graph, evaluation: fx.Graph, strict: bool) -> list[str]:
