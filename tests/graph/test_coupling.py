@@ -1,5 +1,7 @@
 """Channel groups: which there are, which may grow, and what exactly belongs to them."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
@@ -391,6 +393,79 @@ def test_group_is_frozen_with_reason(forward, word):
     group = groups_of(model, noise(8, 4))["a"]
     assert group.frozen is not None
     assert word in group.frozen
+
+
+def parts_of(net, h, size):
+    first, second = h.split(size, 1)
+    return net.fc(torch.cat([first.relu(), second], 1))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "reason", "written_so"),
+    [
+        (
+            lambda net, h: net.fc(h.view(-1, 6)),
+            "a shape constant in `view`: sizes taken from x.shape, or -1, could follow",
+            lambda net, h: net.fc(h.view(-1, h.size(1))),
+        ),
+        (
+            lambda net, h: parts_of(net, h, [2, 4]),
+            "a shape constant in `split`: sizes taken from x.shape, or -1, could follow",
+            lambda net, h: parts_of(net, h, [2, h.size(1) - 2]),
+        ),
+        (
+            lambda net, h: parts_of(net, h, 3),
+            (
+                "`split` gives 3 parts, not 2, with one channel more: a size taken from x.shape "
+                "could follow"
+            ),
+            lambda net, h: parts_of(net, h, (h.size(1) + 1) // 2),
+        ),
+        (
+            lambda net, h: net.fc(torch.cat([h[:, :4], h[:, :2]], 1)),
+            (
+                "its channels are used unevenly by 'fc.weight', some more often than others: with "
+                "a layer for each use they could grow"
+            ),
+            lambda net, h: net.wide(torch.cat([h, net.b(h)], 1)),
+        ),
+    ],
+    ids=["view", "sections", "size", "uneven"],
+)
+def test_reason_says_how_it_could_grow(frozen, reason, written_so):
+    def group_of(forward):
+        layers = {"a": nn.Linear(4, 6), "b": nn.Linear(6, 2), "fc": nn.Linear(6, 2)}
+        layers["wide"] = nn.Linear(8, 2)
+        model = Net(lambda net, x: forward(net, net.a(x).tanh()), **layers)
+        return groups_of(model, noise(8, 4))["a"]
+
+    assert group_of(frozen).frozen == reason
+    assert group_of(written_so).frozen is None
+
+
+@pytest.mark.parametrize("pack", [namedtuple("Pair", "first second"), lambda *parts: parts])
+def test_object_that_a_leaf_gives_freezes_and_a_tuple_does_not(pack):
+    class Packs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(6, 5)
+
+        def forward(self, x):
+            h = self.inner(x)
+            return pack(h, 2 * h)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.into, self.packs, self.out = nn.Linear(4, 6), Packs(), nn.Linear(5, 2)
+
+        def forward(self, x):
+            first, second = self.packs(self.into(x).relu())
+            return self.out(first + second)
+
+    living = LivingModel(Model(), noise(8, 4), leaves=(Packs,))
+    packed = "`Pair` packs them into an object, which a plain tuple would not hide"
+    assert living.group("packs.inner").frozen == (packed if isinstance(pack, type) else None)
 
 
 def test_layer_that_reads_the_model_input_by_a_tied_weight_is_frozen():

@@ -4,6 +4,7 @@ import copy
 from collections import namedtuple
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -230,6 +231,13 @@ def linear() -> nn.Module:
         (3, "example_input is a int; give a tensor"),
         (torch.zeros(4), r"example_input of 4 samples, but not 8.*first dimension is the batch"),
         (torch.full((3, 4), torch.nan), "gives NaN on the example_input"),
+        (torch.zeros(0, 4), r"shapes \[\(0, 4\)\] is an empty batch; give at least one sample"),
+        (None, "example_input is a NoneType; give a tensor"),
+        ((torch.zeros(3, 4), None), "input 1 of the example_input is None; leave it out"),
+        ({"input": None}, "input 'input' of the example_input is None; leave it out"),
+        (([torch.zeros(3, 4), None],), "input 0 of the example_input is None; leave it out"),
+        (({"x": "text"},), "input 0 of the example_input is a str; give tensors and numbers"),
+        ((np.zeros((3, 4)),), "input 0 of the example_input is a ndarray; give tensors"),
     ],
 )
 def test_wrong_example_input_is_refused(example, message):
@@ -238,6 +246,36 @@ def test_wrong_example_input_is_refused(example, message):
     with pytest.raises(TraceError, match=message):
         LivingModel(model, example)
     assert state_of(model) == before
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: None, "the model is a NoneType; give an nn.Module"),
+        (lambda: F.relu, "the model is a function; give an nn.Module"),
+        (lambda: nn.Linear, r"the model is the class Linear; give an instance: Linear\(\.\.\.\)"),
+        (lambda: torch.jit.script(linear()), "the model is a RecursiveScriptModule.*Python module"),
+        (lambda: torch.jit.trace(linear(), noise(3, 4)), "the model is a TopLevelTracedModule"),
+        (
+            lambda: nn.Sequential(torch.jit.script(linear()), nn.Linear(2, 2)),
+            "its part '0' is a RecursiveScriptModule",
+        ),
+        (lambda: nn.DataParallel(linear()), r"wrapped in DataParallel.*model\.module"),
+        (lambda: torch.compile(linear()), r"the model is compiled.*model\._orig_mod"),
+    ],
+    ids=["none", "function", "class", "script", "traced", "script_inside", "parallel", "compiled"],
+)
+def test_what_is_no_visible_module_is_refused(make, message):
+    model = make()
+    with pytest.raises(TraceError, match=message):
+        LivingModel(model, noise(3, 4))
+
+
+@pytest.mark.parametrize("parent", [None, F.relu, nn.Linear], ids=["none", "function", "class"])
+def test_within_refuses_what_is_no_module(parent):
+    with pytest.raises(TraceError, match=r"the model is .*; give an"):
+        LivingModel.within(parent, "0", noise(3, 4))
 
 
 def test_unknown_leaf_is_refused():

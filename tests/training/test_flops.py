@@ -109,3 +109,47 @@ def test_training_flops_count_attention_on_the_cpu() -> None:
     product = 2 * 16 * 16 * 8  # queries with keys; as much for scores with values
     attention = 2 * product + 5 * product  # forward; scores again, and four gradients
     assert training_flops(Attention(), batch, nn.CrossEntropyLoss()) == linear + attention
+
+
+class Tagger(nn.Module):
+    def __init__(self, recurrent: type[nn.Module]) -> None:
+        super().__init__()
+        self.into, self.recurrent = nn.Linear(4, 8), recurrent(8, 8, batch_first=True)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.recurrent(self.into(x))[0][:, -1])
+
+
+def test_training_flops_of_an_lstm_by_hand() -> None:
+    # 7 steps; four gates, each with 8 x 8 for the input and for the state. Its kernel gives all
+    # gradients. Nobody needs that of the first layer's input.
+    into, lstm, out = 2 * 7 * 32, 2 * 7 * 4 * 2 * 64, 2 * 24
+    expected = 2 * into + 3 * lstm + 3 * out
+    assert expected == 3 * 2 * 3832 - 448 == 22544
+    assert training_flops(Tagger(nn.LSTM), batch(2, 7, 4), CRITERION) == expected
+
+
+def test_training_flops_of_a_gru_by_hand() -> None:
+    # Step by step: the first state is zero and needs no gradient.
+    into, gru, out = 2 * 7 * 32, 2 * 7 * 3 * 2 * 64, 2 * 24
+    expected = 2 * into + 3 * gru - 2 * 3 * 64 + 3 * out
+    assert training_flops(Tagger(nn.GRU), batch(2, 7, 4), CRITERION) == expected
+
+
+def test_training_flops_of_an_lstm_that_looks_at_values() -> None:
+    class Flips(Tagger):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(-x if x.sum().item() > 0 else x)
+
+    assert training_flops(Flips(nn.LSTM), batch(2, 7, 4), CRITERION) == 22544
+
+
+def test_training_flops_of_an_encoder_by_hand() -> None:
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = nn.Sequential(nn.Linear(8, 8), encoder, nn.Flatten(), nn.Linear(7 * 8, 3))
+    # 7 tokens: four projections of 8 x 8 and 8 x 16 twice, and queries with keys, scores with
+    # values, whose gradients compute the scores again.
+    maps, products, first, last = 7 * (4 * 64 + 2 * 128), 2 * 7 * 7 * 8, 7 * 64, 7 * 8 * 3
+    expected = 2 * (3 * maps + 3 * products + products // 2 + 2 * first + 3 * last)
+    assert training_flops(model, batch(2, 7, 8), CRITERION) == expected

@@ -7,10 +7,88 @@ import torch
 from torch import fx, nn
 
 from neuroexapt.errors import TraceError
+from neuroexapt.graph.blame import reason
 from neuroexapt.graph.compare import leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.inputs import Inputs, probe, run_example
+from neuroexapt.graph.modes import NO_OWN, OwnModes
 
 TRACED_TOLERANCE = 1e-4
+
+
+def check_module(model: object) -> None:
+    """Refuse what isn't a module.
+
+    Raises:
+        TraceError: saying what to give instead.
+    """
+    if isinstance(model, type):
+        raise TraceError(
+            f"the model is the class {model.__name__}; give an instance: {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise TraceError(
+            f"the model is a {type(model).__name__}; give an nn.Module, into whose forward() a "
+            "function goes"
+        )
+
+
+def check_visible(model: nn.Module) -> None:
+    """Refuse modules whose `forward` can't be seen.
+
+    Raises:
+        TraceError: saying what to give instead.
+    """
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TraceError(
+            f"the model is wrapped in {type(model).__name__}; make what is inside living, "
+            "model.module, and wrap that"
+        )
+    if hasattr(model, "_orig_mod"):  # what torch.compile makes
+        raise TraceError(
+            "the model is compiled; make the module itself living, model._orig_mod, then compile it"
+        )
+    for path, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            place = f"its part {path!r}" if path else "the model"
+            raise TraceError(
+                f"{place} is a {type(part).__name__}, compiled by torch.jit, whose forward can't "
+                "be seen; give the Python module that it was made from"
+            )
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Refuse an empty batch, and inputs that a graph can't take.
+
+    Raises:
+        TraceError: naming the input.
+    """
+    for index, item in enumerate(inputs.args):
+        _check_input(f"input {index}", item)
+    for name, item in inputs.kwargs.items():
+        _check_input(f"input {name!r}", item)
+    if inputs.batch_size == 0:
+        shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
+        raise TraceError(
+            f"the example_input of shapes {shapes} is an empty batch; give at least one sample"
+        )
+
+
+def _check_input(name: str, item: Any) -> None:
+    if type(item) in (tuple, list):
+        for part in item:
+            _check_input(name, part)
+    elif type(item) is dict:
+        _check_input(name, list(item.values()))
+    elif item is None:
+        raise TraceError(
+            f"{name} of the example_input is None; leave it out, so that it keeps the default that "
+            "forward() gives it, and name the inputs after it: a dict of keyword inputs"
+        )
+    elif not isinstance(item, torch.Tensor | int | float | complex | tuple):
+        raise TraceError(
+            f"{name} of the example_input is a {type(item).__name__}; give tensors and numbers, or "
+            "tuples, lists and dicts of them, and let forward() have a default for the rest"
+        )
 
 
 def given_names(model: nn.Module, inputs: Inputs) -> list[str]:
@@ -25,13 +103,13 @@ def by_name(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
     return {**dict(zip(names, inputs.args, strict=False)), **inputs.kwargs}
 
 
-def reference(model: nn.Module, inputs: Inputs) -> Any:
+def reference(model: nn.Module, inputs: Inputs, modes: OwnModes = NO_OWN) -> Any:
     """What the model gives for the example in eval mode.
 
     Raises:
         TraceError: if it doesn't run on it.
     """
-    return run_in_mode(model, inputs, training=False, run=run_example)
+    return run_in_mode(model, inputs, training=False, run=run_example, modes=modes)
 
 
 def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
@@ -42,10 +120,12 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
     """
     varied = probe(inputs, seed=0)
     for training in (False, True):
-        theirs = _trained_output(model, inputs, varied) if training else expected
+        theirs = expected
+        if training:
+            theirs = _trained_output(model, inputs, varied, traced.meta["modes"])
         if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
             raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
-        ours = run_in_mode(traced, varied if training else inputs, training)
+        ours = _traced_output(model, traced, varied if training else inputs, training)
         error = relative_error(theirs, ours)
         if not error <= TRACED_TOLERANCE:
             raise TraceError(
@@ -55,10 +135,22 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
             )
 
 
-def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs) -> Any:
+def _traced_output(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, training: bool) -> Any:
+    """What the traced graph gives where the model has run."""
+    try:
+        return run_in_mode(traced, inputs, training)
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise TraceError(
+            f"what was traced of {type(model).__name__} fails where the model itself runs "
+            f"({reason(error)}): its forward depends on something besides its inputs, or chunk "
+            "gives fewer parts than it is asked for; keep that part whole with leaves=(...)"
+        ) from error
+
+
+def _trained_output(model: nn.Module, inputs: Inputs, varied: Inputs, modes: OwnModes) -> Any:
     """The output in train mode on the example, repeated to several samples as checks give it."""
     try:
-        return run_in_mode(model, varied, training=True, run=run_example)
+        return run_in_mode(model, varied, training=True, run=run_example, modes=modes)
     except TraceError as error:
         if varied.batch_size == inputs.batch_size:
             raise

@@ -2,10 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import fx, nn
+
+from neuroexapt.graph.modes import NO_OWN, OwnModes, moved
+from neuroexapt.graph.state import tables
 
 Attribute: TypeAlias = nn.Module | torch.Tensor
 
@@ -30,6 +33,7 @@ def assemble(
     graph: fx.Graph,
     replaced: Mapping[str, Attribute],
     other_names: Mapping[str, str] | None = None,
+    modes: OwnModes | None = None,
 ) -> fx.GraphModule:
     """A new module tree for `graph`: attributes from `replaced`, else shared with `root`.
 
@@ -40,6 +44,7 @@ def assemble(
         graph: the graph.
         replaced: path -> module or tensor that takes the place of `root`'s, or is new.
         other_names: see `aliases`; those of `root` by default.
+        modes: see `modes.own_modes`; those of `root` by default.
     """
     attributes: dict[str, Attribute] = {}
     for path in referenced(graph):
@@ -47,9 +52,12 @@ def assemble(
     passing = [path for path in attributes if not _persistent(root, path)]
     made = fx.GraphModule(attributes, graph, type(root).__name__)
     made.training = root.training
-    if other_names is None and isinstance(root, fx.GraphModule):
-        other_names = root.meta.get("aliases")
+    if isinstance(root, fx.GraphModule):
+        other_names = root.meta.get("aliases") if other_names is None else other_names
+        if modes is None:
+            modes = moved(root.meta.get("modes", NO_OWN), _moves(root.graph, graph))
     made.meta["aliases"] = dict(other_names or {})
+    made.meta["modes"] = NO_OWN if modes is None else modes
     for alias, path in made.meta["aliases"].items():
         if path in attributes:
             _assign(made, alias, attributes[path])
@@ -62,6 +70,13 @@ def assemble(
         if name in target._buffers:
             target._non_persistent_buffers_set.add(name)
     return made
+
+
+def _moves(old: fx.Graph, new: fx.Graph) -> dict[str, str]:
+    """Paths of modules whose calls go to others now."""
+    before = {node.name: str(node.target) for node in old.nodes if node.op == "call_module"}
+    now = {node.name: str(node.target) for node in new.nodes if node.op == "call_module"}
+    return {before[n]: path for n, path in now.items() if before.get(n, path) != path}
 
 
 def _persistent(root: nn.Module, path: str) -> bool:
@@ -85,7 +100,7 @@ def _restore_modes_above(root: nn.Module, made: fx.GraphModule, path: str) -> No
 
 def _order_like(root: nn.Module, made: nn.Module) -> None:
     """Put parts in the order of `root`, new ones last: by it optimisers know their parameters."""
-    for table, known in zip(_tables(made), _tables(root), strict=True):
+    for table, known in zip(tables(made), tables(root), strict=True):
         names = dict.fromkeys((*(name for name in known if name in table), *table))
         items = {name: table[name] for name in names}
         table.clear()
@@ -132,30 +147,3 @@ def aliases(model: nn.Module, graph: fx.Graph) -> dict[str, str]:
 def _has(model: nn.Module, path: str) -> bool:
     owner, _, name = path.rpartition(".")
     return hasattr(model.get_submodule(owner), name)
-
-
-State: TypeAlias = dict[nn.Module, list[dict[str, Any]]]
-
-
-def preserve_state(module: nn.Module) -> State:
-    """What every module in it holds, modes and tensors included, for `restore_state`.
-
-    Tensors are held, not copied: what `forward` does to them in place stays.
-    """
-    return {
-        part: [dict(table) for table in (vars(part), *_tables(part))] for part in module.modules()
-    }
-
-
-def _tables(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    return module._parameters, module._buffers, module._modules
-
-
-def restore_state(state: State) -> None:
-    """Give every module back what it held: nothing that `forward` set is left."""
-    for part, (attributes, *tables) in state.items():
-        vars(part).clear()
-        vars(part).update(attributes)
-        for table, before in zip(_tables(part), tables, strict=True):
-            table.clear()
-            table.update(before)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from neuroexapt.graph.assemble import preserve_state, restore_state
 from neuroexapt.graph.inputs import Inputs
+from neuroexapt.graph.modes import NO_OWN, OwnModes, put_in_mode
+from neuroexapt.graph.state import preserve_state, restore_state
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
@@ -23,18 +24,27 @@ def run_in_mode(
     inputs: Inputs,
     training: bool,
     run: Callable[[nn.Module, Inputs], Any] = call,
+    modes: OwnModes | None = None,
 ) -> Any:
     """The output in train or eval mode; modes, buffers and random state are as before.
 
     Both modes start from one fixed random state, so that two models which draw the same numbers
     can be compared with dropout on.
+
+    Args:
+        model: what to run.
+        inputs: what it gets.
+        training: train or eval mode.
+        run: how to call it.
+        modes: where its parts have modes of their own; a graph module knows by itself.
     """
+    if modes is None:
+        modes = model.meta.get("modes", NO_OWN) if isinstance(model, fx.GraphModule) else NO_OWN
     state = preserve_state(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     devices = [t.device for t in inputs.tensors if t.device.type == "cuda"]
     try:
-        for module in model.modules():
-            module.training = training
+        put_in_mode(model, training, modes)
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             return run(model, inputs.map(torch.clone))

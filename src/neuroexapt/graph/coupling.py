@@ -18,6 +18,7 @@ from neuroexapt.graph.value import Labels, Value
 NO_CONSUMER = "nothing reads it through weights that could start at zero"
 TWO_ROLES = "a tied weight both makes and reads it"
 UNEVEN = "its channels are used unevenly"
+EVENLY = "some more often than others: with a layer for each use they could grow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +235,7 @@ def _uneven(members: list[Member], size: int) -> str | None:
     for member in members:
         counts = np.bincount(member.units[member.units >= 0], minlength=size)
         if len(set(counts.tolist())) > 1:
-            return f"{UNEVEN} by {member.tensor!r}"
+            return f"{UNEVEN} by {member.tensor!r}, {EVENLY}"
     return None
 
 

@@ -10,14 +10,25 @@ from torch import fx, nn
 from torch.optim import Optimizer
 
 from neuroexapt.errors import EditError, TraceError
-from neuroexapt.graph.admission import by_name, check_traced, given_names, reference
+from neuroexapt.graph.admission import (
+    by_name,
+    check_inputs,
+    check_module,
+    check_traced,
+    check_visible,
+    given_names,
+    reference,
+)
 from neuroexapt.graph.assemble import assemble, attribute, referenced
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
 from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
+from neuroexapt.graph.modes import keep_own, own_modes
+from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
-from neuroexapt.graph.tracing import Leaf, owner_of, trace
+from neuroexapt.graph.shield import shielded
+from neuroexapt.graph.tracing import Leaf, check_leaves, owner_of, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
@@ -71,15 +82,22 @@ class LivingModel(nn.Module):
     _coupling: Coupling | None
     _cost: Cost | None
 
+    @shielded()
     def __init__(
         self, model: nn.Module, example_input: ExampleInput, leaves: Iterable[Leaf] = ()
     ) -> None:
         super().__init__()
+        check_module(model)
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
-        inputs = as_inputs(example_input).map(lambda tensor: tensor.detach())
-        expected = reference(model, inputs)
-        traced = trace(model, leaves, given_names(model, inputs))
+        check_visible(model)
+        inputs = as_inputs(example_input).map(_detached)
+        check_inputs(inputs)
+        whole = tuple(leaves)
+        check_leaves(model, whole)
+        modes = own_modes(model, whole)
+        expected = reference(model, inputs, modes)
+        traced = trace(model, whole, given_names(model, inputs), modes)
         _check_names(traced)
         self._edits = ()
         self.example_inputs = inputs
@@ -87,6 +105,7 @@ class LivingModel(nn.Module):
         check_traced(model, traced, inputs, expected)
 
     @classmethod
+    @shielded()
     def within(
         cls,
         parent: nn.Module,
@@ -105,6 +124,7 @@ class LivingModel(nn.Module):
         Raises:
             TraceError: if there is no such submodule, it is never called, or can't be traced.
         """
+        check_module(parent)
         try:
             part = parent.get_submodule(name)
         except AttributeError as error:
@@ -238,7 +258,8 @@ class LivingModel(nn.Module):
             )
         if not hasattr(edit, "apply_to"):
             return cast(ChangeT_co, super().apply(cast(Any, edit)))
-        return edit.apply_to(self, optimizer, seed, **options)
+        with shielded():
+            return edit.apply_to(self, optimizer, seed, **options)
 
     def become(self, graph_module: fx.GraphModule, edit: object, cost: Cost) -> None:
         """Exchange the graph for what an edit made of it, its shapes recorded; note the edit."""
@@ -251,9 +272,10 @@ class LivingModel(nn.Module):
         return self.graph_module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> "LivingModel":
-        """Set train or eval mode."""
+        """Set train or eval mode; parts that the original `train()` keeps in one stay in it."""
         self.graph_module.train(mode)
-        self.training = mode
+        keep_own(self.graph_module, self.graph_module.meta["modes"][mode])
+        self.training = self.graph_module.training
         return self
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
@@ -278,7 +300,21 @@ class LivingModel(nn.Module):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_coupling": None, "_cost": None}
+        """All but the graph module, which would be traced anew: its graph, and what it knows."""
+        graph_module = self.graph_module
+        state = {**vars(self), "_coupling": None, "_cost": None}
+        del state["_graph_module"]
+        state["_written"] = records(graph_module.graph), dict(graph_module.meta)
+        state["_traced_name"] = type(graph_module).__name__
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        (written, meta), name = state["_written"], state["_traced_name"]
+        kept = {k: v for k, v in state.items() if k not in ("_written", "_traced_name")}
+        super().__setstate__(kept)  # type: ignore[no-untyped-call]
+        made = assemble(self, graph_of(written), {}, meta["aliases"], meta["modes"])
+        type(made).__name__ = name
+        self._adopt(made)
 
     def _adopt(self, graph_module: fx.GraphModule) -> None:
         """Take over a graph module: its children, parameters and buffers are this model's own."""
@@ -290,6 +326,11 @@ class LivingModel(nn.Module):
         self.training = graph_module.training
         self._coupling = None
         self._cost = None
+
+
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Without history; one made in inference mode, as an ordinary copy."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 def _check_names(traced: fx.GraphModule) -> None:

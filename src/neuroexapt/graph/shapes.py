@@ -1,7 +1,6 @@
 """Record, at every node, what it gave for the example input: without computing anything."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,21 +8,19 @@ from torch import fx, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._pytree import tree_map_only
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import preserve_state, restore_state
 from neuroexapt.graph.bymode import ByMode
+from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.rules import elementwise, norms
 from neuroexapt.graph.rules.table import module_rule
+from neuroexapt.graph.shield import shielded
+from neuroexapt.graph.state import preserve_state, restore_state
 from neuroexapt.graph.tracing import trace_in_mode
 
 KEEP_SHAPE = (elementwise.elementwise, elementwise.dropout, norms.batch_norm, norms.instance_norm)
 """Rules of layers whose output has their input's shape: they need not be run to know it."""
-
-
-ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 NOT_FAKEABLE = (
     fake_tensor.DataDependentOutputException,
@@ -35,9 +32,18 @@ NOT_FAKEABLE = (
 
 
 class _Recorder(fx.Interpreter):
+    """Runs a graph and notes what every node gave, and what the leaves without a rule were given.
+
+    What is inside them is recorded afterwards, since it runs a second time and a third.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.leaves: list[tuple[fx.Node, nn.Module, Inputs]] = []
+
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_module":
-            self._look_into(n)
+            self._note(n)
         result = self._same_shape(n) if n.op == "call_module" else None
         if result is None:
             # Views of a parameter need its gradient even where none is recorded, which the counter
@@ -61,16 +67,22 @@ class _Recorder(fx.Interpreter):
             return None
         return torch.empty_like(args[0])
 
-    def _look_into(self, node: fx.Node) -> None:
-        """Trace a leaf that has no rule, in each mode, and record its shapes too."""
+    def _note(self, node: fx.Node) -> None:
+        """Remember a leaf whose inside matters, and its inputs."""
         module = self.fetch_attr(str(node.target))
-        if not looked_into(module):
-            return
-        graphs = subgraphs(module)
-        args, kwargs = self.fetch_args_kwargs_from_env(node)
-        for graph_module in graphs:
-            _Recorder(graph_module).run(*ordered(graph_module, Inputs(args, kwargs)))
-        node.meta["subgraphs"] = graphs
+        if looked_into(module):
+            inputs = Inputs(*self.fetch_args_kwargs_from_env(node))
+            self.leaves.append((node, module, inputs))
+
+    def look_into_leaves(self) -> None:
+        """Trace the leaves in each mode, and record the shapes inside them too."""
+        for node, module, inputs in self.leaves:
+            graphs = subgraphs(module)
+            for graph_module in graphs:
+                inside = _Recorder(graph_module)
+                inside.run(*ordered(graph_module, inputs))
+                inside.look_into_leaves()
+            node.meta["subgraphs"] = graphs
 
 
 def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
@@ -80,13 +92,6 @@ def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
         zeros = fake.map(lambda t: torch.zeros(t.shape, dtype=t.dtype, device=t.device))
         output = module(*zeros.args, **zeros.kwargs)
     return tree_map_only(torch.Tensor, mode.from_tensor, output)
-
-
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
-) -> int:
-    """Count an operator that torch's own table lacks."""
-    return int(sdpa_flop_count(query, key, value))
 
 
 def looked_into(module: nn.Module) -> bool:
@@ -103,21 +108,24 @@ def subgraphs(leaf: nn.Module) -> tuple[fx.GraphModule, ...]:
         return ()
 
 
+@shielded()
 def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     """Set `node.meta["example"]` to the fake output of every node, in eval mode.
 
     Returns:
         Multiply-accumulates of one forward pass for one sample: convolutions, linear maps, matrix
-        products and attention, counted by `torch.utils.flop_counter` (2 for each).
+        products, recurrent layers and attention.
     """
     state = preserve_state(graph_module)
     graph_module.eval()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    counter = FlopCounterMode(display=False, custom_mapping={ATTENTION_ON_CPU: _attention_flops})
+    recorder = _Recorder(graph_module)
     try:
-        with torch.no_grad(), mode, counter:
-            fake = inputs.map(mode.from_tensor)
-            _Recorder(graph_module).run(*ordered(graph_module, fake))
+        with torch.no_grad(), mode:
+            given = ordered(graph_module, inputs.map(mode.from_tensor))
+            with counting() as counter:
+                recorder.run(*given)
+            recorder.look_into_leaves()
     finally:
         restore_state(state)
     return int(counter.get_total_flops()) // 2 // inputs.batch_size

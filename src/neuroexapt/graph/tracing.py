@@ -1,9 +1,9 @@
 """See a model as a graph, without losing the difference between train and eval mode."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import fx, nn
@@ -11,8 +11,12 @@ from torch.fx.proxy import ParameterProxy
 from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import aliases, assemble, preserve_state, restore_state
+from neuroexapt.graph.assemble import aliases, assemble
+from neuroexapt.graph.blame import blame, remedy
 from neuroexapt.graph.bymode import ByMode
+from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
+from neuroexapt.graph.parts import Parts, num_parts
+from neuroexapt.graph.state import preserve_state, restore_state
 
 Leaf: TypeAlias = str | type[nn.Module]
 
@@ -29,6 +33,23 @@ TRACING_FAILURES = (
 """What a user's `forward` may raise when it is run on proxies."""
 
 
+CREATORS: tuple[Callable[..., Any], ...] = (
+    torch.zeros,
+    torch.ones,
+    torch.empty,
+    torch.full,
+    torch.eye,
+    torch.arange,
+    torch.linspace,
+    torch.tensor,
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randperm,
+)
+"""What makes a tensor from sizes: torch would run it at once, though the sizes are traced."""
+
+
 class LeafTracer(fx.Tracer):
     """A tracer that knows its leaves and remembers where it was when it failed.
 
@@ -38,10 +59,22 @@ class LeafTracer(fx.Tracer):
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         """Modules named or typed in `leaves` stay whole, as those of torch.nn do."""
-        super().__init__(param_shapes_constant=True)
+        super().__init__(autowrap_functions=CREATORS, param_shapes_constant=True)
+        self._autowrap_search.append(torch)  # users write torch.zeros, seldom zeros alone
         self.leaves = tuple(leaves)
         self.path: list[str] = []
         self.failed_in: str | None = None
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A proxy, with a length where the number of parts is known."""
+        count = num_parts(node)
+        return super().proxy(node) if count is None else Parts(node, self, count)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """The parts, where their number is known."""
+        if not isinstance(obj, Parts):
+            return cast(Iterator[fx.Proxy], super().iter(obj))
+        return (cast(fx.Proxy, cast(Any, obj)[index]) for index in range(obj.count))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves of torch.nn and those asked for."""
@@ -109,7 +142,10 @@ def owner_of(node: fx.Node) -> str:
 
 
 def trace(
-    model: nn.Module, leaves: Iterable[Leaf] = (), given: Iterable[str] | None = None
+    model: nn.Module,
+    leaves: Iterable[Leaf] = (),
+    given: Iterable[str] | None = None,
+    modes: OwnModes = NO_OWN,
 ) -> fx.GraphModule:
     """Trace `model` in both modes and join the two graphs.
 
@@ -120,18 +156,20 @@ def trace(
         model: what to trace; its modes and attributes are left as they are.
         leaves: names or types of modules to keep whole.
         given: names of the inputs that will be given; the others keep their defaults.
+        modes: where its parts have modes of their own; see `own_modes`.
 
     Raises:
         TraceError: if `forward` can't be traced; names the module and the remedy.
     """
     asked = list(leaves)
-    _check_leaves(model, asked)
     while True:
-        train, evaluation = (_trace_once(model, asked, mode, given) for mode in (True, False))
+        train, evaluation = (
+            _trace_once(model, asked, mode, given, modes) for mode in (True, False)
+        )
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
         if not culprits:
-            return _joined(model, train, evaluation)
+            return _joined(model, train, evaluation, modes)
         if "" in culprits:
             raise TraceError(
                 f"the forward of {type(model).__name__} itself does different things in train and "
@@ -146,10 +184,17 @@ def trace_in_mode(model: nn.Module, training: bool) -> fx.GraphModule:
     Raises:
         TraceError: as `trace` does.
     """
-    return _joined(model, *[_trace_once(model, [], training, None) for _ in range(2)])
+    modes = own_modes(model)
+    first, second = (_trace_once(model, [], training, None, modes) for _ in range(2))
+    return _joined(model, first, second, modes)
 
 
-def _check_leaves(model: nn.Module, leaves: list[Leaf]) -> None:
+def check_leaves(model: nn.Module, leaves: Iterable[Leaf]) -> None:
+    """Refuse names that are no module's.
+
+    Raises:
+        TraceError: naming the first such.
+    """
     names = {name for name, _ in model.named_modules()}
     for leaf in leaves:
         if isinstance(leaf, str) and leaf not in names:
@@ -160,12 +205,16 @@ def _check_leaves(model: nn.Module, leaves: list[Leaf]) -> None:
 
 
 def _trace_once(
-    model: nn.Module, leaves: list[Leaf], training: bool, given: Iterable[str] | None
+    model: nn.Module,
+    leaves: list[Leaf],
+    training: bool,
+    given: Iterable[str] | None,
+    modes: OwnModes,
 ) -> fx.Graph:
     tracer = LeafTracer(leaves)
     state = preserve_state(model)
     known = {*vars(model), *model._buffers}
-    model.train(training)
+    put_in_mode(model, training, modes)
     absent = _absent_inputs(model, given)
     try:
         graph = tracer.trace(model, absent or None)
@@ -177,6 +226,9 @@ def _trace_once(
     constants = {name: value for name, value in made.items() if name not in known}
     graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
     _drop_inputs(graph, absent)
+    for node in graph.nodes:
+        if node.target in CREATORS:
+            node.meta.pop("is_wrapped", None)  # which only functions of a module's own can be
     graph.eliminate_dead_code(_has_effects)
     return graph
 
@@ -218,23 +270,17 @@ def _descendants(node: fx.Node) -> dict[fx.Node, None]:
 
 def _explained(model: nn.Module, tracer: LeafTracer, error: Exception) -> TraceError:
     name = tracer.failed_in
+    within = 'or grow a submodule: LivingModel.within(model, "name", example_input)'
     if name is None:
+        aside = "put the part that depends on the data into a submodule and name it in leaves="
         return TraceError(
-            f"{type(model).__name__} can't be traced: its own forward fails ({_line(error)}). Put "
-            "the part that depends on the data into a submodule and name it in leaves=, or grow "
-            'a submodule: LivingModel.within(model, "name", example_input)'
+            f"{type(model).__name__} can't be traced: its own forward fails {blame(error)}. "
+            + remedy(error, f"{aside}, {within}")
         )
-    module = model.get_submodule(name)
     return TraceError(
-        f"{type(module).__name__} at {name!r} can't be traced ({_line(error)}). Keep it whole with "
-        f"leaves=({name!r},), or grow a submodule: "
-        'LivingModel.within(model, "name", example_input)'
+        f"{type(model.get_submodule(name)).__name__} at {name!r} can't be traced, as it fails "
+        f"{blame(error)}. " + remedy(error, f"keep it whole with leaves=({name!r},), {within}")
     )
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
 
 
 def _differing_owners(train: fx.Graph, evaluation: fx.Graph, strict: bool) -> list[str]:
@@ -262,7 +308,9 @@ def _signature(node: fx.Node, strict: bool) -> tuple[Any, ...]:
     return node.op, node.target, inputs, constants
 
 
-def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.GraphModule:
+def _joined(
+    model: nn.Module, train: fx.Graph, evaluation: fx.Graph, modes: OwnModes
+) -> fx.GraphModule:
     """One graph module for both modes."""
     replaced: dict[str, Any] = dict(train.constants)  # type: ignore[attr-defined]
     for node, other in zip(list(train.nodes), list(evaluation.nodes), strict=True):
@@ -270,7 +318,7 @@ def _joined(model: nn.Module, train: fx.Graph, evaluation: fx.Graph) -> fx.Graph
         if differing:
             module = _by_mode(train, node, differing, replaced)
             module.train(model.get_submodule(owner_of(node)).training)
-    return assemble(model, train, replaced, aliases(model, train))
+    return assemble(model, train, replaced, aliases(model, train), modes)
 
 
 def _differing_constants(node: fx.Node, other: fx.Node) -> dict[int | str, tuple[Any, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neuroexapt.graph.assemble import preserve_state, restore_state
+from neuroexapt.graph.state import preserve_state, restore_state
 
 
 @contextmanager

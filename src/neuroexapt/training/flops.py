@@ -1,20 +1,14 @@
 """What a training step costs in floating-point operations."""
 
 import copy
-from collections.abc import Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import (
-    FlopCounterMode,
-    conv_flop_count,
-    sdpa_backward_flop_count,
-    sdpa_flop_count,
-)
 
+from neuroexapt.graph.flops import counting
 from neuroexapt.training.loop import Criterion
 from neuroexapt.training.modes import mode
 
@@ -27,60 +21,6 @@ _NOT_FAKEABLE = (
 )
 
 
-def _conv_backward_flops(
-    grad_out_shape: Sequence[int],
-    x_shape: Sequence[int],
-    w_shape: Sequence[int],
-    _bias: object,
-    _stride: object,
-    _padding: object,
-    _dilation: object,
-    transposed: bool,
-    _output_padding: object,
-    _groups: object,
-    output_mask: Sequence[bool],
-    **_: object,
-) -> int:
-    """Count a convolution's gradients; each takes as many operations as the convolution itself.
-
-    torch's own formula takes all input channels for those of one group, and so counts the weight's
-    gradient of a depthwise convolution as often too much as there are channels.
-    """
-    forward = conv_flop_count(
-        list(x_shape), list(w_shape), list(grad_out_shape), transposed=transposed
-    )
-    return forward * sum(output_mask[:2])
-
-
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
-) -> int:
-    """Count attention on the CPU, which torch's own table lacks."""
-    return int(sdpa_flop_count(query, key, value))
-
-
-def _attention_backward_flops(
-    grad_out: Sequence[int],
-    query: Sequence[int],
-    key: Sequence[int],
-    value: Sequence[int],
-    *_: object,
-    **__: object,
-) -> int:
-    """Count its gradients, with the scores computed again."""
-    return int(sdpa_backward_flop_count(grad_out, query, key, value))
-
-
-def _counter() -> FlopCounterMode:
-    aten = torch.ops.aten
-    formulas = {
-        aten.convolution_backward: _conv_backward_flops,
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
-    }
-    return FlopCounterMode(display=False, custom_mapping=formulas)
-
-
 def training_flops(
     model: nn.Module, example_batch: tuple[Tensor, Tensor], criterion: Criterion
 ) -> int:
@@ -91,8 +31,9 @@ def training_flops(
     So the figure is not an estimate of three times the forward pass: gradients that nobody needs,
     as for the network's inputs or frozen weights, are not counted, since they are not computed.
 
-    Counted are matrix products, convolutions and attention, two operations for each
-    multiply-accumulate. What is done element by element (norms, activations, the optimiser's step)
+    Counted are matrix products, convolutions, recurrent layers and attention, two operations for
+    each multiply-accumulate. A kernel that gives all gradients at once, as those of an LSTM, is
+    counted with all. What is done element by element (norms, activations, the optimiser's step)
     is not: it is a small part, and no two counters agree on it.
 
     A model that looks at values, which fake tensors do not have, is copied and run for real.
@@ -129,8 +70,7 @@ def _count_fake(model: nn.Module, inputs: Tensor, targets: Tensor, criterion: Cr
         name: fake.from_tensor(tensor)
         for name, tensor in chain(model.named_parameters(), model.named_buffers())
     }
-    counter = _counter()
-    with mode(model, training=True), torch.enable_grad(), fake, counter:
+    with mode(model, training=True), torch.enable_grad(), fake, counting() as counter:
         outputs = torch.func.functional_call(model, state, (fake.from_tensor(inputs),))
         criterion(outputs, fake.from_tensor(targets)).backward()
     return counter.get_total_flops()
@@ -138,8 +78,7 @@ def _count_fake(model: nn.Module, inputs: Tensor, targets: Tensor, criterion: Cr
 
 def _count_real(model: nn.Module, inputs: Tensor, targets: Tensor, criterion: Criterion) -> int:
     twin = copy.deepcopy(model).train()
-    counter = _counter()
     devices = [inputs.device] if inputs.is_cuda else []
-    with torch.random.fork_rng(devices), torch.enable_grad(), counter:
+    with torch.random.fork_rng(devices), torch.enable_grad(), counting() as counter:
         criterion(twin(inputs), targets).backward()
     return counter.get_total_flops()

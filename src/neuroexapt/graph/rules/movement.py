@@ -32,9 +32,15 @@ def _moved(call: Call, value: Value, dim: int, labels: Labels) -> Any:
     try:
         result = call.target(*_with_first(call.args, carried), **_plain(call.kwargs))
     except (RuntimeError, IndexError, ValueError, TypeError) as error:
-        raise Mismatch(f"a shape constant in {call.name}") from error
+        advice = "" if call.module else ": sizes taken from x.shape, or -1, could follow"
+        raise Mismatch(f"a shape constant in {call.name}{advice}") from error
     if isinstance(result, Tensor):
         return _located(call, result, labels)
+    if len(result) != len(call.meta):
+        raise Mismatch(
+            f"{call.name} gives {len(result)} parts, not {len(call.meta)}, with one channel more: "
+            "a size taken from x.shape could follow"
+        )
     return tuple(_located(call, part, labels) for part in result)
 
 

@@ -138,11 +138,11 @@ SCALAR_FUNCTIONS = frozenset((math.sqrt, math.prod, int, float, bool, str, range
 
 def unknown(call: Call) -> Any:
     """No rule: every channel that it meets is frozen, and followed no further."""
-    reason = (
-        f"{call.name} ({type(call.module).__name__}) has no rule"
-        if call.module
-        else (f"{call.name} has no rule")
-    )
+    reason = f"{call.name} has no rule"
+    if call.module is not None:
+        reason = f"{call.name} ({type(call.module).__name__}) has no rule"
+    elif isinstance(call.target, type):
+        reason = f"{call.name} packs them into an object, which a plain tuple would not hide"
     for value in call.values():
         freeze_all(call.flow, value.axes, reason)
     for name, parameter in call.module.named_parameters() if call.module is not None else ():

@@ -1,0 +1,48 @@
+"""Say where a user's `forward` can't be traced, and what to write instead."""
+
+import re
+import traceback
+from os import sep
+from pathlib import Path
+
+import torch
+
+_OTHERS = (f"{Path(torch.__file__).parent}{sep}", f"{Path(__file__).parents[1]}{sep}", "<")
+"""What files outside the user's own code begin with."""
+
+_REWRITES = {
+    r"cannot be iterated": (
+        "unpack the parts into names, since their number isn't known while tracing: "
+        "a, b = x.unbind(1), or b, c, h, w = x.shape"
+    ),
+    r"'len' is not supported": "write x.size(0) for len(x)",
+    r"as an integer|invalid combination|positional argument but|tuple of ints": (
+        "make tensors of x's sizes with x.new_zeros(...) or torch.zeros_like(x), and no loops over "
+        "sizes, which aren't known while tracing"
+    ),
+    r"item assignment": "write torch.where(...) or torch.cat(...) for x[...] = y",
+    r"^TypeError: (float|int|complex)\(\)": "keep it a tensor: x.mean() for float(x.mean())",
+}
+"""Pattern in an error -> what to write instead."""
+
+
+def blame(error: BaseException) -> str:
+    """Where an error came up in the user's code, and its first sentence: "at file:line (...)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    place = f"at {own[-1].filename}:{own[-1].lineno} " if own else ""
+    return f"{place}({reason(error)})"
+
+
+def reason(error: BaseException) -> str:
+    """The first sentence of an error, with its type."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].partition('. ')[0] if lines else 'no message'}"
+
+
+def remedy(error: BaseException, otherwise: str) -> str:
+    """What to do, as a sentence: how to write it instead, where that is known, or `otherwise`."""
+    text = f"{type(error).__name__}: {error}"
+    rewrite = next((how for what, how in _REWRITES.items() if re.search(what, text)), None)
+    advice = otherwise if rewrite is None else f"{rewrite}. Or {otherwise}"
+    return advice[0].upper() + advice[1:]

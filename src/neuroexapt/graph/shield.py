@@ -1,0 +1,23 @@
+"""Work as if nothing were switched on around the caller."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+AUTOCASTING = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices that autocast is asked about."""
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Leave autocast, inference mode and `no_grad` for a while.
+
+    What is made in inference mode can't be trained, and what autocast rounds can't be compared.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in filter(torch.is_autocast_enabled, AUTOCASTING):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
