@@ -42,8 +42,12 @@ def test_main_without_arguments_helps(args: list[str], capsys: pytest.CaptureFix
         (["grow", "digits", "--epochs", "0"], "'--epochs'"),
         (
             ["grow", "digits", "--max-params", "3.5"],
-            "3.5 is no whole number. See neuroexapt grow -",
+            "3.5 is no whole number; give one as 300000 or 3e5. See neuroexapt grow -",
         ),
+        (["grow", "digits", "--max-params", "inf"], "inf is no whole number; give one as 3"),
+        (["grow", "digits", "--max-params", "1e400"], "1e400 is no whole number; give one"),
+        (["grow", "digits", "--max-params", "nan"], "nan is no whole number; give one"),
+        (["grow", "digits", "--max-params", "many"], "many is no whole number; give one"),
     ],
 )
 def test_main_bad_usage_is_one_line_and_2(

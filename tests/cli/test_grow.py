@@ -63,6 +63,31 @@ def test_grow_options_override_the_file(quick: str):
     assert config["growth"]["every"] == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", '{"data": "digits", "recipe": "amp"}', "a.json: recipe: input should be a "),
+        ("a.json", '{"data": "digits", "recipe": 3}', "a.json: recipe: input should be a "),
+        ("a.toml", 'data = "digits"\ndata_dir = 5', "a.toml: data_dir: input should be a valid st"),
+        ("a.toml", 'data = "cats"\ndata_dir = 5', "a.toml: data_dir: input should be a valid st"),
+        ("a.toml", 'data = "digits"\nthreads = 1000000', "a.toml: threads: input should be less"),
+    ],
+)
+def test_grow_amp_with_a_bad_file_is_one_line_and_2(
+    name: str, content: str, message: str, capsys: pytest.CaptureFixture[str]
+):
+    Path(name).write_text(content)
+    assert main(["grow", "--config", name, "--amp", "--out", "run"]) == 2
+    assert message in error_line(capsys)
+    assert not Path("run").exists()
+
+
+def test_grow_amp_with_an_empty_recipe(elsewhere: Path):
+    Path("a.json").write_text('{"data": "digits", "recipe": null, "epochs": 1, "device": "cpu"}')
+    assert main(["grow", "--config", "a.json", "--amp", "--no-growth", "--out", "run"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["recipe"]["amp"] is True
+
+
 def test_grow_no_growth(quick: str, capsys: pytest.CaptureFixture[str]):
     assert main(["grow", "--config", quick, "--no-growth", "--out", "run"]) == 0
     assert "grew:" not in capsys.readouterr().out
@@ -119,6 +144,10 @@ def test_grow_resume_takes_no_other_settings(finished: Path, capsys: pytest.Capt
         (["digitz"], "digitz is no data set known by name (digits, cifar10, cifar100) and no fold"),
         (["digits", "--model", "huge"], "huge is no model known by name"),
         (["digits", "--model", "no.such:net"], "there is no module no"),
+        (
+            ["digits", "--threads", "1000000"],
+            "threads: input should be less than or equal to 1024, ",
+        ),
         (["digits", "--device", "abacus"], "the device 'abacus' can't be used"),
         (["digits", "--config", "none.toml"], "none.toml cannot be read (No such file"),
         (["digits", "--config", "bad.toml"], "bad.toml: there is no setting 'epoks'; is 'epochs'"),

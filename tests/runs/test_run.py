@@ -222,6 +222,13 @@ def test_reopen_while_the_run_goes_on_is_refused(tmp_path: Path):
     again.log.close()
 
 
+def test_reopen_with_too_many_threads_is_refused(unbroken: Path):
+    newest = unbroken / "checkpoints" / "epoch-0006"
+    with pytest.raises(RunError, match=r"to go on with: threads: .*equal to 1024, not 1000000"):
+        reopen(newest, threads=1_000_000)
+    assert (unbroken / "summary.json").exists()
+
+
 def test_start_refuses_a_folder_in_use(unbroken: Path):
     with pytest.raises(RunError, match="holds a run already; go on with it by --resume"):
         start(quick(), unbroken)

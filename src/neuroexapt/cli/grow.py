@@ -1,5 +1,6 @@
 """`neuroexapt grow`: train a network that grows."""
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,9 +46,12 @@ EXAMPLES = """[bold]Examples[/]
 
 def _whole(text: str | int) -> int:
     """A whole number, also as 3e5 or 300_000."""
-    number = float(text)
-    if number != int(number):
-        raise ValueError(f"{text} is no whole number")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text} is no whole number; give one as 300000 or 3e5")
     return int(number)
 
 
@@ -194,7 +198,7 @@ def _started(options: dict[str, Any], command: str) -> Run:
     file, out = options.pop("config", None), options.pop("out", None)
     settings = read_settings(file) if file is not None else {}
     if options.pop("amp", False):
-        settings["recipe"] = dict(settings.get("recipe", {})) | {"amp": True}
+        settings = _in_half_precision(settings)
     settings |= options
     if "data" not in settings:
         raise RunError(
@@ -205,6 +209,14 @@ def _started(options: dict[str, Any], command: str) -> Run:
     moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     name = f"{Path(config.data).name}-seed{config.seed}-{moment}"
     return start(config, out if out is not None else Path("runs", name), command)
+
+
+def _in_half_precision(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the recipe's `amp`; a recipe that is no table is left for `configure`."""
+    recipe = settings.get("recipe")
+    if not isinstance(recipe, dict | None):
+        return settings
+    return settings | {"recipe": (recipe or {}) | {"amp": True}}
 
 
 def _resumed(
