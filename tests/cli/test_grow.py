@@ -138,6 +138,31 @@ def test_grow_resume_takes_no_other_settings(finished: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def net(:\n", "line 1 (SyntaxError: "),
+        ("import sys\nsys.exit()\n", "line 2 (SystemExit)"),
+        ("def net():\n    raise OSError('no\\nweights')\n", "line 2 (OSError: no); mend it"),
+        (
+            (
+                "from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n"
+                "        return X\ndef net():\n    return Net(1, 2)\n"
+            ),
+            "Net doesn't run on the example_input of shapes [(8, 1, 8, 8)]: name 'X' is not",
+        ),
+    ],
+)
+def test_grow_failing_model_is_one_line_and_2(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+):
+    name = f"failing_{abs(hash(text))}"
+    Path(f"{name}.py").write_text(text)
+    assert main(["grow", "digits", "--model", f"{name}:net", "--out", "run"]) == 2
+    assert message in error_line(capsys)
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--epochs", "3"], "DATA is missing"),
