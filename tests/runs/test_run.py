@@ -318,6 +318,18 @@ class Branching(nn.Module):
 
 def wrong_size(num_classes):
     return nn.Linear(7, num_classes)
+
+class Auxiliary(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        scores = self.head(x.flatten(1))
+        return scores, scores
+
+def seven_classes():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
 """
 
 _names = itertools.count()
@@ -360,6 +372,8 @@ def test_resume_refuses_a_model_that_has_changed(tmp_path: Path, module: str):
         ("Branching", "can't be traced"),
         ("wrong_size", "doesn't run on the example_input"),
         ("missing", "has nothing named missing"),
+        ("Auxiliary", ":Auxiliary returns a tuple for 8 images"),
+        ("seven_classes", r"shape \(8, 7\) for 8 images.* take num_classes, which is 10 here"),
     ],
 )
 def test_start_bad_model_leaves_no_folder(tmp_path: Path, module: str, model: str, message: str):
