@@ -208,6 +208,31 @@ def test_grow_loss_not_finite_is_1(quick: str, capsys: pytest.CaptureFixture[str
     assert "the loss is" in error_line(capsys)
 
 
+@pytest.mark.parametrize("module", ["torch", "scipy", "sklearn"])
+def test_grow_interrupted_while_importing_is_one_line_and_130(module: str, elsewhere: Path):
+    code = """if True:
+        import os, runpy, signal, sys
+
+        class Interrupting:
+            def find_spec(name, path=None, target=None):
+                if name == MODULE:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting)
+        sys.argv = ["neuroexapt", "grow", "digits", "--out", "run"]
+        runpy.run_module("neuroexapt", run_name="__main__")
+    """
+    found = subprocess.run(
+        [sys.executable, "-c", code.replace("MODULE", repr(module))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 130
+    assert (found.stdout, found.stderr) == ("", "error: interrupted before training began\n")
+    assert not Path("run").exists()
+
+
 def test_grow_interrupted_is_130_and_resumes(elsewhere: Path):
     command = [sys.executable, "-m", "neuroexapt", "grow"]
     options = ["digits", "--epochs", "400", "--device", "cpu", "--out", "run"]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from neuroexapt.cli.interrupt import CODE, interrupts_raised
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
 from neuroexapt.cli.wording import complain
@@ -259,10 +260,11 @@ def _failing(code: int) -> Iterator[None]:
 def _interruptible(run: Run) -> Iterator[None]:
     """Say how to go on where the user stops a run."""
     try:
-        yield
+        with interrupts_raised():
+            yield
     except KeyboardInterrupt as error:
         complain(
             f"interrupted; the last finished epoch is kept, go on with: "
             f"neuroexapt grow --resume {run.folder.path}"
         )
-        raise typer.Exit(130) from error
+        raise typer.Exit(CODE) from error
