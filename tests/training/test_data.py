@@ -52,6 +52,12 @@ def test_load_unknown_name_says_which_there_are(tmp_path: Path) -> None:
         load("cifar10", tmp_path / "missing")
 
 
+@pytest.mark.parametrize("args", [("a" * 300,), ("cifar10", "a" * 300)])
+def test_load_what_the_system_refuses_is_named(args: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=r"a{300} cannot be read \(.*\); allow reading it, or give"):
+        load(*args)
+
+
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.51, float("nan")])
 def test_load_validation_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(DataError, match=f"at most 0.5, not {share}"):

@@ -1,5 +1,7 @@
 """Find a data set by its name or path, and split it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuroexapt.errors import DataError
@@ -54,9 +56,28 @@ def load(
         raise DataError(f"{name} has a size of its own; image_size={image_size} is for folders")
     if name == "digits":
         return read_digits(validation, split_seed)
-    if name in HUB_DATASETS:
-        return read_parquet(name, _hub_folder(name, data_dir), validation, split_seed)
-    folder = Path(data_dir or ".", name_or_path)
+    with _reading():
+        if name in HUB_DATASETS:
+            return read_parquet(name, _hub_folder(name, data_dir), validation, split_seed)
+        folder = Path(data_dir or ".", name_or_path)
+        return _read_path(name, folder, validation, split_seed, image_size)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn the system's refusal to read something into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or 'the data'} cannot be read ({error.strerror or error}); "
+            "allow reading it, or give another place"
+        ) from error
+
+
+def _read_path(
+    name: str, folder: Path, validation: float, split_seed: int, image_size: int | None
+) -> DataSplits:
     if not folder.is_dir():
         raise DataError(
             f"{name} is no data set known by name ({', '.join(DATASETS)}) and no folder: "
