@@ -172,6 +172,8 @@ def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
 
 
 def _remove(folder: RunFolder, numbers: Container[int]) -> None:
-    for number, path in folder.checkpoints.items():
+    # Newest first: a kill in between leaves what an earlier moment of the run had kept. Were the
+    # best gone and a later one not, the run would go on from there and name the best as kept.
+    for number, path in reversed(folder.checkpoints.items()):
         if number in numbers:
             remove_folder(path)
