@@ -20,7 +20,7 @@ def test_main_grow_help_has_options_and_examples(capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     for option in ("data-dir", "model", "epochs", "seed", "out", "max-params", "max-flops"):
         assert f"--{option}" in out
-    for option in ("config", "no-growth", "resume", "device", "amp", "threads"):
+    for option in ("config", "no-growth", "image-size", "resume", "device", "amp", "threads"):
         assert f"--{option}" in out
     assert "neuroexapt grow cifar10 --max-flops 2e13" in out
 

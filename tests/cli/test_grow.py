@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from neuroexapt.cli import main
 from neuroexapt.runs import read_events, read_summary
@@ -193,6 +194,32 @@ def test_grow_refused_is_one_line_and_2(
     assert main(["grow", *args]) == 2
     assert message in error_line(capsys)
     assert not Path("runs").exists()
+
+
+def images(folder: str, sizes: list[tuple[int, int]]) -> None:
+    for name in ("cats", "dogs"):
+        Path(folder, name).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            Image.new("RGB", size, (number, number, number)).save(f"{folder}/{name}/{number}.png")
+
+
+def test_grow_images_of_several_sizes(elsewhere: Path, capsys: pytest.CaptureFixture[str]):
+    images("photos", [(3 + number, 5) for number in range(10)])
+    args = ["grow", "photos", "--epochs", "1", "--device", "cpu", "--out", "run"]
+    assert main(args) == 2
+    assert "give an image size to bring all to (--image-size)" in error_line(capsys)
+    assert main([*args, "--image-size", "6"]) == 0
+    found = capsys.readouterr()
+    assert found.err.startswith("warning: photos: the validation part holds only 2 images, so ")
+    assert found.err.count("\n") == 1
+    assert json.loads(Path("run/config.json").read_text())["image_size"] == 6
+
+
+def test_grow_images_of_a_pixel(elsewhere: Path, capsys: pytest.CaptureFixture[str]):
+    images("photos", [(1, 1)] * 200)
+    assert main(["grow", "photos", "--out", "run"]) == 2
+    assert "1 by 1 pixels has to be at least 2; give a larger --image-size" in error_line(capsys)
+    assert not Path("run").exists()
 
 
 def test_grow_existing_run_says_how_to_go_on(finished: Path, capsys: pytest.CaptureFixture[str]):

@@ -40,6 +40,18 @@ def test_tiny_conv_parameters_by_hand() -> None:
     assert sum(p.numel() for p in model.parameters()) == 36 + 288 + 576 + 40 + 90
 
 
+@pytest.mark.parametrize(("size", "least"), [((1, 1), 2), ((1, 8), 2), ((3, 17), 4), ((20, 2), 4)])
+def test_tiny_conv_refuses_pictures_it_cannot_halve(size: tuple[int, int], least: int) -> None:
+    message = (
+        f"each side of {size[0]} by {size[1]} pixels has to be at least {least}; .*--image-size"
+    )
+    with pytest.raises(TraceError, match=message):
+        build_model("tiny-conv", num_classes=7, in_channels=1, image_size=size)
+    enough = tuple(max(side, least) for side in size)
+    model = build_model("tiny-conv", num_classes=7, in_channels=1, image_size=enough)
+    assert model(torch.zeros(2, 1, *enough)).shape == (2, 7)
+
+
 def test_build_model_imports_a_factory_and_gives_it_what_it_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The commands of `neuroexapt`, and what is said of those that aren't any."""
 
+import logging
 import shlex
 from importlib.metadata import version
 from typing import Annotated
@@ -7,8 +8,9 @@ from typing import Annotated
 import typer
 
 from neuroexapt.cli.grow import EXAMPLES, grow
-from neuroexapt.cli.wording import complain
+from neuroexapt.cli.wording import Warnings, complain
 
+WARNINGS = Warnings(logging.WARNING)
 app = typer.Typer(
     name="neuroexapt",
     no_args_is_help=True,
@@ -46,6 +48,7 @@ def run(given: list[str]) -> int:
     Returns:
         The exit code.
     """
+    logging.getLogger("neuroexapt").addHandler(WARNINGS)  # once, however often it is called
     command = shlex.join(["neuroexapt", *given])
     try:
         code = app(given, prog_name="neuroexapt", standalone_mode=False, obj=command)

@@ -39,7 +39,7 @@ EXAMPLES = """[bold]Examples[/]
 
   neuroexapt grow cifar10 --max-flops 2e13 --seed 1 --out runs/cifar
 
-  neuroexapt grow photos/ --model my_models:small_net --max-params 3e5
+  neuroexapt grow photos/ --image-size 32 --model my_models:small_net
 
   neuroexapt grow --resume runs/cifar
 """
@@ -71,6 +71,15 @@ def grow(
         typer.Option(
             metavar="PATH",
             help="Where the data lies; without it, CIFAR is downloaded.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=1,
+            help="Side in pixels of the square that a folder's images are brought to.",
             rich_help_panel=_TO_BEGIN,
         ),
     ] = None,
@@ -171,6 +180,7 @@ def grow(
     given = {
         "data": data,
         "data_dir": str(data_dir) if data_dir is not None else None,
+        "image_size": image_size,
         "model": model,
         "epochs": epochs,
         "seed": seed,

@@ -27,8 +27,18 @@ def tiny_conv(num_classes: int, in_channels: int, image_size: Size) -> nn.Module
 
     4, 8 and 8 channels on images up to 16 pixels, 8, 16 and 16 on larger ones, halving the
     picture after the first and, on larger images, the second.
+
+    Raises:
+        TraceError: if the picture is too small to be halved so often.
     """
     large = max(image_size) > 16
+    least = 4 if large else 2
+    if min(image_size) < least:
+        raise TraceError(
+            f"tiny-conv halves the picture, so each side of {image_size[0]} by {image_size[1]} "
+            f"pixels has to be at least {least}; give a larger --image-size for a folder's images, "
+            "or another model, as mlp"
+        )
     widths = (8, 16, 16) if large else (4, 8, 8)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = in_channels
