@@ -235,6 +235,29 @@ def test_grow_loss_not_finite_is_1(quick: str, capsys: pytest.CaptureFixture[str
     assert "the loss is" in error_line(capsys)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
+def test_grow_whose_reader_leaves_says_how_to_go_on(elsewhere: Path):
+    command = [sys.executable, "-m", "neuroexapt", "grow"]
+    process = subprocess.Popen(
+        [*command, "digits", "--epochs", "400", "--device", "cpu", "--out", "a run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert err == (
+        "error: stdout cannot be written (Broken pipe); the run is kept up to its newest "
+        f"checkpoint, go on with: neuroexapt grow --resume '{elsewhere / 'a run'}'\n"
+    )
+
+
 @pytest.mark.parametrize("module", ["torch", "scipy", "sklearn"])
 def test_grow_interrupted_while_importing_is_one_line_and_130(module: str, elsewhere: Path):
     code = """if True:
@@ -276,7 +299,7 @@ def test_grow_interrupted_is_130_and_resumes(elsewhere: Path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err.startswith("error: interrupted; the last finished epoch is kept, go on with: ")
+    assert err.startswith("error: interrupted; the run is kept up to its newest checkpoint, go on ")
     assert err.endswith(f"neuroexapt grow --resume {elsewhere / 'run'}\n")
     events = read_events(Path("run/events.jsonl"))
     assert (events[-1]["event"], events[-1]["reason"]) == ("stop", "interrupted")

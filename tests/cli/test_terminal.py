@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,21 @@ def test_terminal_growth_stands_out_in_the_table(tmp_path: Path, width: int):
     assert len(grown) == summary.edits > 0
     assert all(f"{number}/3" in file.getvalue() for number in (1, 2, 3))
     assert "parameters" in file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "last"), [(60, "FLOPs"), (64, "time")])
+def test_terminal_leaves_out_what_does_not_fit(tmp_path: Path, width: int, last: str):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, legacy_windows=False)
+    settings = {"data": "digits", "epochs": 2, "device": "cpu", "growth": False}
+    with Terminal(console) as terminal:
+        grow(configure(settings), tmp_path / "run", terminal)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n").split("\n")
+    table = [line for line in lines if "val acc" in line or re.match(r"\s+\d/2 ", line)]
+    assert len(table) == 3
+    assert table[0].rstrip().endswith(last)
+    assert not any("…" in line for line in table)
+    assert {int(number) for number in re.findall(r"epoch (\d)/2", file.getvalue())} <= {1, 2}
 
 
 def test_terminal_is_put_back_after_an_error():

@@ -1,6 +1,8 @@
 """`neuroexapt grow`: train a network that grows."""
 
 import math
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -201,7 +203,7 @@ def grow(
     if isinstance(run, Summary):
         print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
         return
-    with _failing(1), _interruptible(run), _reporter() as reporter:
+    with _failing(1), _stoppable(run), _reporter() as reporter:
         run.finish(reporter)
 
 
@@ -267,14 +269,20 @@ def _failing(code: int) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Say how to go on where the user stops a run."""
+def _stoppable(run: Run) -> Iterator[None]:
+    """Say how to go on where the user stops a run, or whatever reads its output does."""
+    again = f"neuroexapt grow --resume {shlex.quote(str(run.folder.path))}"
+    kept = f"the run is kept up to its newest checkpoint, go on with: {again}"
     try:
         with interrupts_raised():
             yield
     except KeyboardInterrupt as error:
-        complain(
-            f"interrupted; the last finished epoch is kept, go on with: "
-            f"neuroexapt grow --resume {run.folder.path}"
-        )
+        complain(f"interrupted; {kept}")
         raise typer.Exit(CODE) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise  # a file's, not that of stdout
+        complain(f"stdout cannot be written ({error.strerror}); {kept}")
+        # Python would try again as it ends, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from error
