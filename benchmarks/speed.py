@@ -1,8 +1,9 @@
 """How long seeing and changing a large network takes.
 
-python benchmarks/speed.py
+python benchmarks/speed.py [--repeats 7]
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -12,8 +13,6 @@ from resnet import resnet50, resnet152
 
 from neuroexapt import LivingModel, Split, Widen
 
-REPEATS = 7
-
 
 def seconds(run: Callable[[], object]) -> float:
     """Wall time of one call."""
@@ -22,22 +21,22 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def coupling_seconds() -> dict[str, float | int]:
+def coupling_seconds(repeats: int) -> dict[str, float | int]:
     """Shapes and channel groups of a ResNet-152, from the traced graph on."""
     x = torch.zeros(1, 3, 224, 224)
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         living = LivingModel(resnet152(), x)
         times.append(seconds(lambda living=living: living.groups))
     return spread(times)
 
 
-def edit_seconds(check: bool, kind: str) -> dict[str, float | int]:
+def edit_seconds(repeats: int, check: bool, kind: str) -> dict[str, float | int]:
     """One edit of a ResNet-50 with momentum, its groups known."""
     living = LivingModel(resnet50(), torch.zeros(2, 3, 64, 64))
     optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
     times = []
-    for repeat in range(REPEATS):
+    for repeat in range(repeats):
         group = f"layer3.{repeat % 6}.conv2"
         assert living.group(group).frozen is None
         edit = Widen(group=group, count=8) if kind == "widen" else Split(group=group, units=(0, 5))
@@ -47,11 +46,14 @@ def edit_seconds(check: bool, kind: str) -> dict[str, float | int]:
 
 def main() -> None:
     """Measure and keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
     measured = {
-        "resnet152_coupling_s": coupling_seconds(),
-        "resnet50_widen_unchecked_s": edit_seconds(check=False, kind="widen"),
-        "resnet50_widen_checked_s": edit_seconds(check=True, kind="widen"),
-        "resnet50_split_checked_s": edit_seconds(check=True, kind="split"),
+        "resnet152_coupling_s": coupling_seconds(repeats),
+        "resnet50_widen_unchecked_s": edit_seconds(repeats, check=False, kind="widen"),
+        "resnet50_widen_checked_s": edit_seconds(repeats, check=True, kind="widen"),
+        "resnet50_split_checked_s": edit_seconds(repeats, check=True, kind="split"),
     }
     path = keep("speed", measured)
     print(path.read_text())

@@ -1,45 +1,50 @@
 """neuroexapt: neural networks that grow while they train."""
 
-from neuroexapt.edits import (
-    Activate,
-    Attend,
-    Change,
-    Connect,
-    Deepen,
-    Edit,
-    Prune,
-    Settle,
-    Split,
-    Widen,
-    carry_optimizer,
-    dump_edits,
-    load_edits,
-    replay,
-)
-from neuroexapt.errors import (
-    DataError,
-    EditError,
-    LimitError,
-    NeuroexaptError,
-    PreservationError,
-    RunError,
-    TraceError,
-    TrainingError,
-)
-from neuroexapt.graph import ChannelGroup, Cost, LivingModel
-from neuroexapt.growth import (
-    Budget,
-    DNMConfig,
-    DNMTrainer,
-    GradientGuidedConnectionGrowth,
-    Grower,
-    Growth,
-    GrowthConfig,
-    InformationEntropyNeuronDivision,
-    Refusal,
-)
-from neuroexapt.signals import Readings, sense
-from neuroexapt.training import History, Recipe
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neuroexapt.edits import (
+        Activate,
+        Attend,
+        Change,
+        Connect,
+        Deepen,
+        Edit,
+        Prune,
+        Settle,
+        Split,
+        Widen,
+        carry_optimizer,
+        dump_edits,
+        load_edits,
+        replay,
+    )
+    from neuroexapt.errors import (
+        DataError,
+        EditError,
+        LimitError,
+        NeuroexaptError,
+        PreservationError,
+        RunError,
+        TraceError,
+        TrainingError,
+    )
+    from neuroexapt.graph import ChannelGroup, Cost, LivingModel
+    from neuroexapt.growth import (
+        Budget,
+        DNMConfig,
+        DNMTrainer,
+        GradientGuidedConnectionGrowth,
+        Grower,
+        Growth,
+        GrowthConfig,
+        InformationEntropyNeuronDivision,
+        Refusal,
+    )
+    from neuroexapt.signals import Readings, sense
+    from neuroexapt.training import History, Recipe
+
 
 __all__ = [
     "Activate",
@@ -81,3 +86,23 @@ __all__ = [
     "replay",
     "sense",
 ]
+
+if not TYPE_CHECKING:
+    _PARTS = ("errors", "graph", "edits", "signals", "training", "growth")
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for, when it is asked for.
+
+        Importing torch takes seconds. The command line has to be in charge before they begin, so
+        that Ctrl-C ends it without a traceback, and it can't import anything before this file.
+        """
+        if name in _PARTS:
+            return import_module(f"neuroexapt.{name}")
+        for part in _PARTS if name in __all__ else ():
+            found = vars(import_module(f"neuroexapt.{part}"))
+            if name in found:
+                return globals().setdefault(name, found[name])
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

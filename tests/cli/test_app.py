@@ -20,7 +20,7 @@ def test_main_grow_help_has_options_and_examples(capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     for option in ("data-dir", "model", "epochs", "seed", "out", "max-params", "max-flops"):
         assert f"--{option}" in out
-    for option in ("config", "no-growth", "resume", "device", "amp", "threads"):
+    for option in ("config", "no-growth", "image-size", "resume", "device", "amp", "threads"):
         assert f"--{option}" in out
     assert "neuroexapt grow cifar10 --max-flops 2e13" in out
 
@@ -42,8 +42,12 @@ def test_main_without_arguments_helps(args: list[str], capsys: pytest.CaptureFix
         (["grow", "digits", "--epochs", "0"], "'--epochs'"),
         (
             ["grow", "digits", "--max-params", "3.5"],
-            "3.5 is no whole number. See neuroexapt grow -",
+            "3.5 is no whole number; give one as 300000 or 3e5. See neuroexapt grow -",
         ),
+        (["grow", "digits", "--max-params", "inf"], "inf is no whole number; give one as 3"),
+        (["grow", "digits", "--max-params", "1e400"], "1e400 is no whole number; give one"),
+        (["grow", "digits", "--max-params", "nan"], "nan is no whole number; give one"),
+        (["grow", "digits", "--max-params", "many"], "many is no whole number; give one"),
     ],
 )
 def test_main_bad_usage_is_one_line_and_2(

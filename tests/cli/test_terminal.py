@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,21 @@ def test_terminal_shows_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     refused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("refused")]
     assert refused
     assert all("it would pass the budget: " in line for line in refused)
+
+
+@pytest.mark.parametrize(("width", "last"), [(60, "FLOPs"), (64, "time")])
+def test_terminal_leaves_out_what_does_not_fit(tmp_path: Path, width: int, last: str):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, legacy_windows=False)
+    settings = {"data": "digits", "epochs": 2, "device": "cpu", "growth": False}
+    with Terminal(console) as terminal:
+        grow(configure(settings), tmp_path / "run", terminal)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n").split("\n")
+    table = [line for line in lines if "val acc" in line or re.match(r"\s+\d/2 ", line)]
+    assert len(table) == 3
+    assert table[0].rstrip().endswith(last)
+    assert not any("…" in line for line in table)
+    assert {int(number) for number in re.findall(r"epoch (\d)/2", file.getvalue())} <= {1, 2}
 
 
 def test_terminal_is_put_back_after_an_error():

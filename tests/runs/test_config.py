@@ -67,6 +67,9 @@ def test_configure_more_threads_for_larger_data():
         ({"data": "digits", "recipe": 3}, "recipe: .*not 3"),
         ({"data": "digits", "max_flops": float("inf")}, "max_flops: .*finite"),
         ({"data": "digits", "seed": -1}, "seed: .*not -1"),
+        ({"data": "digits", "threads": 1025}, "threads: input should be less than .*1024, not 10"),
+        ({"data": "cifar10", "data_dir": 5}, "data_dir: input should be a valid string, not 5"),
+        ({"data": "photos", "data_dir": 5}, "data_dir: input should be a valid string, not 5"),
         ({"data": 3}, "data: input should be a valid string, not 3"),
     ],
 )

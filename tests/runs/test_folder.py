@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,23 @@ def test_new_folder_may_be_empty_and_nothing_else(folder: RunFolder, tmp_path: P
         new_folder(tmp_path)
     with pytest.raises(RunError, match="is no folder"):
         new_folder(folder.config)
+
+
+def test_new_folder_through_a_file_is_refused_at_once(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written \(Not a d.*; move away the file that"):
+        new_folder(tmp_path / "file" / "deep" / "run")
+
+
+def test_new_folder_where_nothing_may_be_written_is_refused_at_once(tmp_path: Path):
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
+    with pytest.raises(RunError, match=rf"cannot be .*\(Perm.*; allow writing to {tmp_path}, or"):
+        new_folder(tmp_path / "deep" / "run")
+
+
+@pytest.mark.parametrize("find", [new_folder, find_run])
+def test_folder_of_too_long_a_name_is_refused(find: Callable[[Path], object], tmp_path: Path):
+    with pytest.raises(RunError, match=r"a{300} cannot be (written|read) \(File name too long"):
+        find(tmp_path / ("a" * 300))

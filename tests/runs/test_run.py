@@ -222,6 +222,13 @@ def test_reopen_while_the_run_goes_on_is_refused(tmp_path: Path):
     again.log.close()
 
 
+def test_reopen_with_too_many_threads_is_refused(unbroken: Path):
+    newest = unbroken / "checkpoints" / "epoch-0006"
+    with pytest.raises(RunError, match=r"to go on with: threads: .*equal to 1024, not 1000000"):
+        reopen(newest, threads=1_000_000)
+    assert (unbroken / "summary.json").exists()
+
+
 def test_start_refuses_a_folder_in_use(unbroken: Path):
     with pytest.raises(RunError, match="holds a run already; go on with it by --resume"):
         start(quick(), unbroken)
@@ -321,6 +328,18 @@ class Branching(nn.Module):
 
 def wrong_size(num_classes):
     return nn.Linear(7, num_classes)
+
+class Auxiliary(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        scores = self.head(x.flatten(1))
+        return scores, scores
+
+def seven_classes():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
 """
 
 _names = itertools.count()
@@ -363,6 +382,8 @@ def test_resume_refuses_a_model_that_has_changed(tmp_path: Path, module: str):
         ("Branching", "can't be traced"),
         ("wrong_size", "doesn't run on the example_input"),
         ("missing", "has nothing named missing"),
+        ("Auxiliary", ":Auxiliary returns a tuple for 8 images"),
+        ("seven_classes", r"shape \(8, 7\) for 8 images.* take num_classes, which is 10 here"),
     ],
 )
 def test_start_bad_model_leaves_no_folder(tmp_path: Path, module: str, model: str, message: str):

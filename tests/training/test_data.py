@@ -1,9 +1,11 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neuroexapt.errors import DataError
 from neuroexapt.training.data import load
@@ -50,6 +52,40 @@ def test_load_unknown_name_says_which_there_are(tmp_path: Path) -> None:
         load("cifar11", tmp_path)
     with pytest.raises(DataError, match=r"there is no folder .*missing to find cifar10 in"):
         load("cifar10", tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "each", "warning"),
+    [
+        (10, 2, "holds only 2 images, and none of 8 of 10 classes, so its accuracy"),
+        (2, 5, "holds only 1 image, and none of 1 of 2 classes, so"),
+        (2, 50, "holds only 10 images, so its accuracy.*; give more images, or hold out a larger"),
+        (2, 100, None),
+    ],
+)
+def test_load_warns_where_little_is_held_out(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    num_classes: int,
+    each: int,
+    warning: str | None,
+) -> None:
+    for number in range(num_classes):
+        folder = tmp_path / "few" / f"class{number}"
+        folder.mkdir(parents=True)
+        for image in range(each):
+            Image.new("L", (2, 2), image).save(folder / f"{image}.png")
+    load(tmp_path / "few")
+    if warning is None:
+        assert caplog.text == ""
+    else:
+        assert re.search(f"few: the validation part {warning}", caplog.text)
+
+
+@pytest.mark.parametrize("args", [("a" * 300,), ("cifar10", "a" * 300)])
+def test_load_what_the_system_refuses_is_named(args: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match=r"a{300} cannot be read \(.*\); allow reading it, or give"):
+        load(*args)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.51, float("nan")])

@@ -40,6 +40,18 @@ def test_tiny_conv_parameters_by_hand() -> None:
     assert sum(p.numel() for p in model.parameters()) == 36 + 288 + 576 + 40 + 90
 
 
+@pytest.mark.parametrize(("size", "least"), [((1, 1), 2), ((1, 8), 2), ((3, 17), 4), ((20, 2), 4)])
+def test_tiny_conv_refuses_pictures_it_cannot_halve(size: tuple[int, int], least: int) -> None:
+    message = (
+        f"each side of {size[0]} by {size[1]} pixels has to be at least {least}; .*--image-size"
+    )
+    with pytest.raises(TraceError, match=message):
+        build_model("tiny-conv", num_classes=7, in_channels=1, image_size=size)
+    enough = tuple(max(side, least) for side in size)
+    model = build_model("tiny-conv", num_classes=7, in_channels=1, image_size=enough)
+    assert model(torch.zeros(2, 1, *enough)).shape == (2, 7)
+
+
 def test_build_model_imports_a_factory_and_gives_it_what_it_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,8 +89,54 @@ def test_build_model_imports_a_factory_and_gives_it_what_it_names(
 
 
 @pytest.mark.parametrize(
+    ("text", "doing", "line", "what"),
+    [
+        ("def net(:\n    pass\n", "importing", 1, "SyntaxError: invalid syntax"),
+        ("width = 3\nwidth / 0\n", "importing", 2, "ZeroDivisionError: division by zero"),
+        ("from torch import not_there\n", "importing", 1, "ImportError: cannot import name"),
+        ("import sys\nsys.exit('usage')\n", "importing", 2, "SystemExit: usage"),
+        ("raise ModuleNotFoundError\n", "importing", 1, "ModuleNotFoundError"),
+        (
+            "def size():\n    return {}['width']\n\ndef net(num_classes):\n    return size()\n",
+            "building it from num_classes",
+            2,
+            "KeyError: 'width'",
+        ),
+        (
+            "from torch import nn\ndef net():\n    return nn.Linear(\n        3, 'ten')\n",
+            "building it from no argument",
+            3,
+            "TypeError: empty",
+        ),
+    ],
+)
+def test_build_model_names_the_line_that_fails(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    doing: str,
+    line: int,
+    what: str,
+) -> None:
+    name = f"failing_models_{abs(hash(text))}"
+    file = tmp_path / f"{name}.py"
+    file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TraceError) as found:
+        build_model(f"{name}:net", **SHAPE)
+    message = str(found.value)
+    assert message.startswith(f"{name}:net: {doing}")
+    assert f" failed at {file}, line {line} ({what}" in message
+    assert message.endswith("); mend it")
+
+
+@pytest.mark.parametrize(
     ("path", "message"),
     [
+        ("models/small.py:net", "names a file; give its module, as models.small:net"),
+        ("./small.py", r"names a file; give its module, as small:\.\.\."),
+        (".small:net", "no import path"),
+        ("builtins:dict", "doesn't tell its parameters; give a function of your own"),
         ("tiny", r"no model known by name \(tiny-conv, mlp, resnet, vgg\) and no import path"),
         ("torch.nn:", "no import path; give package.module:factory"),
         (":Linear", "no import path"),

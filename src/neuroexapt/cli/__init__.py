@@ -1,5 +1,5 @@
 """The command line: `neuroexapt ...`, one file a command. Only this folder prints."""
 
-from neuroexapt.cli.app import main
+from neuroexapt.cli.entry import main
 
 __all__ = ["main"]

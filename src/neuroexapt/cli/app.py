@@ -1,20 +1,16 @@
-"""The command `neuroexapt`, and what its exit codes mean.
+"""The commands of `neuroexapt`, and what is said of those that aren't any."""
 
-0: all went well. 1: a run failed, as by a loss that is no longer finite or a full disk. 2: the
-command line, the settings, the data or the model can't be used. 130: interrupted from the keyboard.
-"""
-
+import logging
 import shlex
-import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from neuroexapt.cli.grow import EXAMPLES, grow
-from neuroexapt.cli.wording import complain
+from neuroexapt.cli.wording import Warnings, complain
 
+WARNINGS = Warnings(logging.WARNING)
 app = typer.Typer(
     name="neuroexapt",
     no_args_is_help=True,
@@ -43,16 +39,16 @@ def _neuroexapt(
     """Neural networks that grow while they train."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def run(given: list[str]) -> int:
     """Run the command line.
 
     Args:
-        args: what follows `neuroexapt`; None for what the process was started with.
+        given: what follows `neuroexapt`.
 
     Returns:
         The exit code.
     """
-    given = list(sys.argv[1:] if args is None else args)
+    logging.getLogger("neuroexapt").addHandler(WARNINGS)  # once, however often it is called
     command = shlex.join(["neuroexapt", *given])
     try:
         code = app(given, prog_name="neuroexapt", standalone_mode=False, obj=command)

@@ -1,5 +1,8 @@
 """`neuroexapt grow`: train a network that grows."""
 
+import math
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from neuroexapt.cli.interrupt import CODE, interrupts_raised
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
 from neuroexapt.cli.wording import complain
@@ -37,7 +41,7 @@ EXAMPLES = """[bold]Examples[/]
 
   neuroexapt grow cifar10 --max-flops 2e13 --seed 1 --out runs/cifar
 
-  neuroexapt grow photos/ --model my_models:small_net --max-params 3e5
+  neuroexapt grow photos/ --image-size 32 --model my_models:small_net
 
   neuroexapt grow --resume runs/cifar
 """
@@ -45,9 +49,12 @@ EXAMPLES = """[bold]Examples[/]
 
 def _whole(text: str | int) -> int:
     """A whole number, also as 3e5 or 300_000."""
-    number = float(text)
-    if number != int(number):
-        raise ValueError(f"{text} is no whole number")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text} is no whole number; give one as 300000 or 3e5")
     return int(number)
 
 
@@ -66,6 +73,15 @@ def grow(
         typer.Option(
             metavar="PATH",
             help="Where the data lies; without it, CIFAR is downloaded.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=1,
+            help="Side in pixels of the square that a folder's images are brought to.",
             rich_help_panel=_TO_BEGIN,
         ),
     ] = None,
@@ -166,6 +182,7 @@ def grow(
     given = {
         "data": data,
         "data_dir": str(data_dir) if data_dir is not None else None,
+        "image_size": image_size,
         "model": model,
         "epochs": epochs,
         "seed": seed,
@@ -186,7 +203,7 @@ def grow(
     if isinstance(run, Summary):
         print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
         return
-    with _failing(1), _interruptible(run), _reporter() as reporter:
+    with _failing(1), _stoppable(run), _reporter() as reporter:
         run.finish(reporter)
 
 
@@ -194,7 +211,7 @@ def _started(options: dict[str, Any], command: str) -> Run:
     file, out = options.pop("config", None), options.pop("out", None)
     settings = read_settings(file) if file is not None else {}
     if options.pop("amp", False):
-        settings["recipe"] = dict(settings.get("recipe", {})) | {"amp": True}
+        settings = _in_half_precision(settings)
     settings |= options
     if "data" not in settings:
         raise RunError(
@@ -205,6 +222,14 @@ def _started(options: dict[str, Any], command: str) -> Run:
     moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     name = f"{Path(config.data).name}-seed{config.seed}-{moment}"
     return start(config, out if out is not None else Path("runs", name), command)
+
+
+def _in_half_precision(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the recipe's `amp`; a recipe that is no table is left for `configure`."""
+    recipe = settings.get("recipe")
+    if not isinstance(recipe, dict | None):
+        return settings
+    return settings | {"recipe": (recipe or {}) | {"amp": True}}
 
 
 def _resumed(
@@ -244,13 +269,20 @@ def _failing(code: int) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Say how to go on where the user stops a run."""
+def _stoppable(run: Run) -> Iterator[None]:
+    """Say how to go on where the user stops a run, or whatever reads its output does."""
+    again = f"neuroexapt grow --resume {shlex.quote(str(run.folder.path))}"
+    kept = f"the run is kept up to its newest checkpoint, go on with: {again}"
     try:
-        yield
+        with interrupts_raised():
+            yield
     except KeyboardInterrupt as error:
-        complain(
-            f"interrupted; the last finished epoch is kept, go on with: "
-            f"neuroexapt grow --resume {run.folder.path}"
-        )
-        raise typer.Exit(130) from error
+        complain(f"interrupted; {kept}")
+        raise typer.Exit(CODE) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise  # a file's, not that of stdout
+        complain(f"stdout cannot be written ({error.strerror}); {kept}")
+        # Python would try again as it ends, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from error

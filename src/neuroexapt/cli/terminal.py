@@ -31,6 +31,7 @@ class Terminal:
         self._console = console
         self._arrow = "->" if console.options.ascii_only else "→"
         self._of = ""
+        self._last = 0
         self._best = -1.0
         self._bar = Progress(
             TextColumn("  {task.description}", style="dim"),
@@ -59,6 +60,7 @@ class Terminal:
         """Print what is trained, and the table's head."""
         config, cost = beginning.config, beginning.cost
         self._of = f"/{config.epochs}" if config.epochs is not None else ""
+        self._last = config.epochs or 0
         self._name_task(beginning.epochs + 1)
         what = "growing" if config.growth is not None else "training"
         title = Text.assemble(
@@ -82,7 +84,7 @@ class Terminal:
         self._print(title)
         self._print(Text("  " + ", ".join(details), "dim"))
         self._print()
-        head = "".join(f"{name:>{width}}" for name, width in (*COLUMNS, LAST))
+        head = "".join(f"{name:>{width}}" for name, width in (*COLUMNS, *self._time_column()))
         self._print(Text(head, "dim"))
 
     def stepped(self, progress: float) -> None:
@@ -103,7 +105,8 @@ class Terminal:
         best = record.val_accuracy > self._best
         for (name, width), cell in zip(COLUMNS, cells, strict=True):
             row.append(f"{cell:>{width}}", "bold" if name == "val acc" and best else "")
-        row.append(f"{duration(record.seconds):>{LAST[1]}}", "dim")
+        for _, width in self._time_column():
+            row.append(f"{duration(record.seconds):>{width}}", "dim")
         self._best = max(self._best, record.val_accuracy)
         self._name_task(record.epoch + 2)
         self._print(row)
@@ -134,7 +137,13 @@ class Terminal:
         self._print()
         self._console.print(summary_panel(summary, folder, self._arrow))
 
+    def _time_column(self) -> tuple[tuple[str, int], ...]:
+        """The last column, where the terminal is wide enough for it."""
+        widths = [width for _, width in (*COLUMNS, LAST)]
+        return (LAST,) if sum(widths) <= self._console.width else ()
+
     def _name_task(self, epoch: int) -> None:
+        epoch = min(epoch, self._last or epoch)
         self._bar.update(self._task, description=f"epoch {epoch}{self._of}")
 
     def _print(self, row: Text | str = "") -> None:

@@ -1,5 +1,6 @@
 """Figures and errors in words."""
 
+import logging
 import math
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,14 @@ _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
 def complain(message: str) -> None:
     """Print an error: one line, on stderr."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Warnings(logging.Handler):
+    """Prints what the package logs: one line, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        print(f"warning: {' '.join(record.getMessage().split())}", file=sys.stderr)
 
 
 def short(number: float) -> str:

@@ -9,6 +9,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from neuroexapt.errors import TraceError
 
+FORWARD_FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NameError,
+    ArithmeticError,
+)
+"""What a user's `forward` may raise."""
+
 ExampleInput: TypeAlias = Tensor | tuple[Any, ...] | dict[str, Any]
 
 
@@ -103,7 +115,7 @@ def run_example(model: nn.Module, inputs: Inputs) -> Any:
     """
     try:
         return model(*inputs.args, **inputs.kwargs)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except FORWARD_FAILURES as error:
         shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
         raise TraceError(
             f"{type(model).__name__} doesn't run on the example_input of shapes {shapes}: "

@@ -1,6 +1,7 @@
 """What defines a run: the settings, their defaults, and the file that they are read from."""
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ DEFAULT_GROWTH = {
 """Growth that suits a data set known by name; any other grows by `GrowthConfig`'s own defaults."""
 SMALL_DATASETS = ("digits",)
 """Data sets so small that a second thread costs more than it brings."""
+MAX_THREADS = 1024
+"""More than any machine gains by. A number that the system refuses ends the process at once."""
 
 
 class GrowConfig(BaseModel):
@@ -44,7 +47,7 @@ class GrowConfig(BaseModel):
         checkpoint_seconds: a checkpoint is written after an epoch that grew, or was the best so
             far, and otherwise when so many seconds have passed since the last; 0 for every epoch.
         device: where to train.
-        threads: of the CPU; another number may round differently.
+        threads: of the CPU, at most 1024; another number may round differently.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +65,7 @@ class GrowConfig(BaseModel):
     growth: GrowthConfig | None = GrowthConfig()
     checkpoint_seconds: float = Field(default=5.0, ge=0)
     device: str = "cpu"
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=MAX_THREADS)
 
     @model_validator(mode="after")
     def _has_an_end(self) -> "GrowConfig":
@@ -140,6 +143,20 @@ def read_config(path: Path) -> GrowConfig:
         ) from error
 
 
+def moved(config: GrowConfig, device: str | None, threads: int | None) -> GrowConfig:
+    """The same run on another device or with other threads; None leaves what it was.
+
+    Raises:
+        RunError: if one of them is not allowed.
+    """
+    given = {"device": device, "threads": threads}
+    new = {name: value for name, value in given.items() if value is not None}
+    try:
+        return GrowConfig.model_validate(config.model_dump() | new)
+    except ValidationError as error:
+        raise RunError(f"to go on with: {explained(error, GrowConfig)}") from error
+
+
 def default_device() -> str:
     """The accelerator, if there is one; otherwise the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -160,11 +177,13 @@ def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
     if isinstance(growth, Mapping):
         default = DEFAULT_GROWTH.get(data, GrowthConfig())
         given["growth"] = default.model_dump() | dict(growth)
-    if data not in DATASETS:
-        given["data"] = str(Path(given.get("data_dir") or ".", data).absolute())
-        given["data_dir"] = None
-    elif given.get("data_dir") is not None:
-        given["data_dir"] = str(Path(given["data_dir"]).absolute())
+    data_dir = given.get("data_dir") or None
+    if isinstance(data_dir, str | os.PathLike | None):  # anything else is refused with the rest
+        if data not in DATASETS:
+            given["data"] = str(Path(data_dir or ".", data).absolute())
+            given["data_dir"] = None
+        elif data_dir is not None:
+            given["data_dir"] = str(Path(data_dir).absolute())
     return defaults | {
         name: value for name, value in given.items() if value is not None or name == "growth"
     }

@@ -1,5 +1,6 @@
 """Write files so that a kill or a power cut leaves the old content or the new, never half."""
 
+import errno
 import hashlib
 import json
 import os
@@ -21,9 +22,28 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written ({error.strerror or error}); make room and resume the run, "
-            "or give another place. What was saved before is intact"
+            f"{path} cannot be written ({error.strerror or error}); {_remedy(error)}, or give "
+            "another place. What was saved before is intact"
         ) from error
+
+
+def _remedy(error: OSError) -> str:
+    """What to do about a refusal of the system."""
+    place = error.filename or "the place"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "make room and resume the run"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"allow writing to {place}"
+        case errno.EISDIR | errno.EEXIST | errno.ENOTEMPTY:
+            return f"move {place} away"
+        case errno.ENOTDIR:
+            return f"move away the file that {place} leads through"
+        case errno.ENOENT:
+            return f"make the folder of {place}"
+        case errno.ENAMETOOLONG:
+            return "give a shorter name"
+    return f"see whether the disk of {place} works"
 
 
 def to_json(values: Any) -> bytes:

@@ -1,5 +1,7 @@
 """Where a run keeps what: the names in its folder, and which checkpoints stay."""
 
+import errno
+import os
 import re
 from collections.abc import Container
 from dataclasses import dataclass
@@ -63,18 +65,30 @@ def new_folder(path: Path) -> RunFolder:
     """The folder of a new run, not made yet.
 
     Raises:
-        RunError: if there is something in it already.
+        RunError: if there is something in it already, or it can't be made.
     """
     folder = RunFolder(path.absolute())
-    if folder.config.exists():
-        raise RunError(
-            f"{path} holds a run already; go on with it by --resume {path}, or give another folder"
-        )
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is no folder; give a new one, or one that is empty")
-    if path.is_dir() and any(path.iterdir()):
-        raise RunError(f"{path} is not empty; give a new folder, or one that is empty")
+    with writing(path):
+        if folder.config.exists():
+            raise RunError(
+                f"{path} holds a run already; go on with it by --resume {path}, or give another "
+                "folder"
+            )
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is no folder; give a new one, or one that is empty")
+        if path.is_dir() and any(path.iterdir()):
+            raise RunError(f"{path} is not empty; give a new folder, or one that is empty")
+        _check_writable(folder.path)
     return folder
+
+
+def _check_writable(path: Path) -> None:
+    """Raise now, before any data is read, what making the folder would raise later."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def make_folder(folder: RunFolder) -> None:
@@ -99,7 +113,14 @@ def find_run(path: Path) -> tuple[RunFolder, Path | None]:
     path = path.absolute()
     inside = bool(_NAME.fullmatch(path.name)) and path.parent.name == "checkpoints"
     folder = RunFolder(path.parents[1] if inside else path)
-    if not folder.config.is_file():
+    try:
+        there = folder.config.is_file()
+    except OSError as error:
+        raise RunError(
+            f"{folder.path} cannot be read ({error.strerror}); give the folder that a run was "
+            "started with, and allow reading it"
+        ) from error
+    if not there:
         raise RunError(
             f"{folder.path} holds no run: there is no {folder.config.name}; give the folder that "
             "a run was started with"
@@ -151,6 +172,8 @@ def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
 
 
 def _remove(folder: RunFolder, numbers: Container[int]) -> None:
-    for number, path in folder.checkpoints.items():
+    # Newest first: a kill in between leaves what an earlier moment of the run had kept. Were the
+    # best gone and a later one not, the run would go on from there and name the best as kept.
+    for number, path in reversed(folder.checkpoints.items()):
         if number in numbers:
             remove_folder(path)

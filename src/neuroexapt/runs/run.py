@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from neuroexapt.errors import RunError, TrainingError
-from neuroexapt.runs.config import GrowConfig, read_config
+from neuroexapt.runs.config import GrowConfig, moved, read_config
 from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog, read_events
 from neuroexapt.runs.finish import train_to_end
@@ -104,10 +104,7 @@ def reopen(path: Path, device: str | None = None, threads: int | None = None) ->
     folder, asked = find_run(Path(path))
     if asked is None and folder.summary.exists():
         return read_summary(folder.summary)
-    moved = {"device": device, "threads": threads}
-    config = read_config(folder.config).model_copy(
-        update={name: value for name, value in moved.items() if value is not None}
-    )
+    config = moved(read_config(folder.config), device, threads)
     with num_threads(config.threads), _open_log(folder) as log:
         return _reopen(folder, asked or folder.latest, config, log)
 

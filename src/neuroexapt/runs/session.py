@@ -12,6 +12,7 @@ from torch import Tensor
 from neuroexapt.edits import dump_edits, load_edits, replay
 from neuroexapt.errors import EditError, RunError
 from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.graph.compare import run_in_mode
 from neuroexapt.growth import Budget, Grower, Loop
 from neuroexapt.runs.checkpoint import Checkpoint, Progress, distinct
 from neuroexapt.runs.config import GrowConfig
@@ -24,6 +25,7 @@ from neuroexapt.training import (
     build_criterion,
     build_model,
     build_optimizer,
+    check_outputs,
     evaluation_batches,
     first_batch,
     load,
@@ -73,7 +75,7 @@ def build(config: GrowConfig, checkpoint: Checkpoint | None = None) -> Session:
     Raises:
         RunError: if the device can't be used, or the checkpoint is of another model.
         DataError: if the data can't be read.
-        TraceError: if the model can't be built or seen as a graph.
+        TraceError: if the model can't be built or seen as a graph, or is no classifier of the data.
     """
     device = usable_device(config.device)
     data = load(
@@ -89,6 +91,8 @@ def build(config: GrowConfig, checkpoint: Checkpoint | None = None) -> Session:
     train = train_batches(data, config.recipe, seed=config.seed, device=device)
     example = first_batch(train)[0][:EXAMPLES]
     seed = LivingModel(model, example)
+    outputs = run_in_mode(seed, seed.example_inputs, training=False)
+    check_outputs(config.model, outputs, num_samples=len(example), num_classes=data.num_classes)
     optimizer = build_optimizer(seed, config.recipe)
     seed_cost = seed.cost()
     living = seed

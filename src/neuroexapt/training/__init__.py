@@ -9,6 +9,7 @@ from neuroexapt.training.images import DataSplits, ImageSet
 from neuroexapt.training.loaders import first_batch
 from neuroexapt.training.loop import EpochResult, Evaluation, Step, evaluate, train_epoch
 from neuroexapt.training.models import MODELS, build_model
+from neuroexapt.training.outputs import check_outputs
 from neuroexapt.training.recipe import (
     Recipe,
     build_criterion,
@@ -35,6 +36,7 @@ __all__ = [
     "build_criterion",
     "build_model",
     "build_optimizer",
+    "check_outputs",
     "default_recipe",
     "evaluate",
     "evaluation_batches",

@@ -1,5 +1,8 @@
 """Find a data set by its name or path, and split it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuroexapt.errors import DataError
@@ -8,7 +11,11 @@ from neuroexapt.training.folder import read_folder
 from neuroexapt.training.hub import HUB_DATASETS, download, has_parquet, read_parquet
 from neuroexapt.training.images import DataSplits
 
+logger = logging.getLogger(__name__)
+
 DATASETS = ("digits", *HUB_DATASETS)
+FEW = 20
+"""Images held out, of which fewer are warned of: each is more than 5% of the accuracy."""
 
 
 def load(
@@ -40,6 +47,8 @@ def load(
     Raises:
         DataError: if the data set is unknown, missing, damaged or too small to split.
 
+    Logs a warning if so little is held out that the accuracy on it says little.
+
     Example:
         >>> splits = load("digits")
         >>> len(splits.train), len(splits.validation), len(splits.test)
@@ -49,14 +58,58 @@ def load(
         raise DataError(
             f"the validation share is more than 0 and at most 0.5, not {validation}; 0.1 is usual"
         )
-    name = str(name_or_path)
+    splits = _load(str(name_or_path), data_dir, validation, split_seed, image_size)
+    _warn_of_few(splits)
+    return splits
+
+
+def _load(
+    name: str,
+    data_dir: str | Path | None,
+    validation: float,
+    split_seed: int,
+    image_size: int | None,
+) -> DataSplits:
     if name in DATASETS and image_size is not None:
         raise DataError(f"{name} has a size of its own; image_size={image_size} is for folders")
     if name == "digits":
         return read_digits(validation, split_seed)
-    if name in HUB_DATASETS:
-        return read_parquet(name, _hub_folder(name, data_dir), validation, split_seed)
-    folder = Path(data_dir or ".", name_or_path)
+    with _reading():
+        if name in HUB_DATASETS:
+            return read_parquet(name, _hub_folder(name, data_dir), validation, split_seed)
+        folder = Path(data_dir or ".", name)
+        return _read_path(name, folder, validation, split_seed, image_size)
+
+
+def _warn_of_few(splits: DataSplits) -> None:
+    held_out = splits.validation
+    absent = splits.num_classes - len(held_out.labels.unique())
+    if absent or len(held_out) < FEW:
+        without = f", and none of {absent} of {splits.num_classes} classes" if absent else ""
+        logger.warning(
+            "%s: the validation part holds only %s%s, so its accuracy, which growth is judged by, "
+            "says little; give more images, or hold out a larger share: validation in the settings",
+            splits.name,
+            "1 image" if len(held_out) == 1 else f"{len(held_out)} images",
+            without,
+        )
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn the system's refusal to read something into a `DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or 'the data'} cannot be read ({error.strerror or error}); "
+            "allow reading it, or give another place"
+        ) from error
+
+
+def _read_path(
+    name: str, folder: Path, validation: float, split_seed: int, image_size: int | None
+) -> DataSplits:
     if not folder.is_dir():
         raise DataError(
             f"{name} is no data set known by name ({', '.join(DATASETS)}) and no folder: "

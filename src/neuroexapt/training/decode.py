@@ -105,7 +105,8 @@ def _check_alike(arrays: Sequence[Pixels], names: Sequence[str], channels: int) 
         if array.shape[1:] != size:
             raise DataError(
                 f"{name} is {array.shape[1]} by {array.shape[2]} pixels (height by width), but "
-                f"{names[0]} is {size[0]} by {size[1]}; give an image size to bring all to"
+                f"{names[0]} is {size[0]} by {size[1]}; "
+                "give an image size to bring all to (--image-size)"
             )
         if len(array) > channels:
             raise DataError(

@@ -3,11 +3,14 @@
 import importlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 from torch import Tensor, nn
 
 from neuroexapt.errors import TraceError
+from neuroexapt.training.origin import origin
 
 Size = tuple[int, int]
 
@@ -24,8 +27,18 @@ def tiny_conv(num_classes: int, in_channels: int, image_size: Size) -> nn.Module
 
     4, 8 and 8 channels on images up to 16 pixels, 8, 16 and 16 on larger ones, halving the
     picture after the first and, on larger images, the second.
+
+    Raises:
+        TraceError: if the picture is too small to be halved so often.
     """
     large = max(image_size) > 16
+    least = 4 if large else 2
+    if min(image_size) < least:
+        raise TraceError(
+            f"tiny-conv halves the picture, so each side of {image_size[0]} by {image_size[1]} "
+            f"pixels has to be at least {least}; give a larger --image-size for a folder's images, "
+            "or another model, as mlp"
+        )
     widths = (8, 16, 16) if large else (4, 8, 8)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = in_channels
@@ -144,12 +157,14 @@ def build_model(
         image_size: height and width in pixels.
 
     Raises:
-        TraceError: if there is no such name, module or factory, or the factory needs other
-            arguments or returns no `nn.Module`.
+        TraceError: if there is no such name, module or factory, the module or the factory fails,
+            or the factory needs other arguments or returns no `nn.Module`.
     """
     factory = MODELS.get(name_or_path) or _import_factory(name_or_path)
     offered = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
-    model = factory(**_accepted(name_or_path, factory, offered))
+    arguments = _accepted(name_or_path, factory, offered)
+    with _failing(name_or_path, f"building it from {', '.join(arguments) or 'no argument'}"):
+        model = factory(**arguments)
     if not isinstance(model, nn.Module):
         raise TraceError(
             f"{name_or_path} returned a {type(model).__name__}; a factory returns an nn.Module"
@@ -158,18 +173,16 @@ def build_model(
 
 
 def _import_factory(path: str) -> Factory:
-    module_name, colon, attribute = path.partition(":")
-    if not colon or not module_name or not attribute:
+    module_name, _, attribute = path.partition(":")
+    if "/" in module_name or module_name.endswith(".py"):
+        dotted = module_name.removesuffix(".py").replace("/", ".").strip(".")
+        raise TraceError(f"{path} names a file; give its module, as {dotted}:{attribute or '...'}")
+    if not module_name or module_name.startswith(".") or not attribute:
         raise TraceError(
             f"{path} is no model known by name ({', '.join(MODELS)}) and no import path; "
             "give package.module:factory"
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise TraceError(
-            f"{path}: there is no module {error.name}; install it, or run where Python finds it"
-        ) from error
+    module = _import_module(path, module_name)
     factory = getattr(module, attribute, None)
     if factory is None:
         raise TraceError(f"{path}: module {module_name} has nothing named {attribute}")
@@ -182,9 +195,39 @@ def _import_factory(path: str) -> Factory:
     return result
 
 
+def _import_module(path: str, name: str) -> ModuleType:
+    with _failing(path, f"importing {name}"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None:
+                raise
+            raise TraceError(
+                f"{path}: there is no module {error.name}; install it, or run where Python finds it"
+            ) from error
+
+
+@contextmanager
+def _failing(path: str, doing: str) -> Iterator[None]:
+    """Name a user's line that fails inside. Their code may raise anything, even end the program."""
+    try:
+        yield
+    except TraceError:
+        raise
+    except (Exception, SystemExit) as error:
+        text = str(error.msg if isinstance(error, SyntaxError) else error).strip().splitlines()
+        what = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+        raise TraceError(f"{path}: {doing} failed{origin(error)} ({what}); mend it") from error
+
+
 def _accepted(path: str, factory: Factory, offered: dict[str, object]) -> dict[str, object]:
     """Return what the factory takes of the arguments on offer."""
-    signature = inspect.signature(factory)
+    try:
+        signature = inspect.signature(factory)
+    except ValueError as error:
+        raise TraceError(
+            f"{path} doesn't tell its parameters; give a function of your own that calls it"
+        ) from error
     named = {
         name
         for name, parameter in signature.parameters.items()
