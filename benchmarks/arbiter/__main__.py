@@ -1,14 +1,12 @@
-"""Does the arbiter choose well? Every candidate edit is tried for real, at many checkpoints.
+"""Does a signal know which edit pays? Every candidate is tried for real, at many checkpoints.
 
 python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
-python benchmarks/arbiter fit
 python benchmarks/arbiter judge
 
 `try` trains networks to some point, senses there, and trains on from there for 300 steps with each
 candidate and without any, with several seeds; one file a checkpoint in
-benchmarks/results/arbiter, resumable. `fit` fits the prior that the package ships to the
-checkpoints that are for it. `judge` compares predictions with what followed at the others and
-writes summary.json.
+benchmarks/results/arbiter, resumable. `judge` compares what each signal alone says with what
+followed, beside the noise ceiling, and writes signals.json there.
 """
 
 import argparse
@@ -22,6 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from checkpoints import Checkpoint, checkpoints, trained
+from judge import judge
 from provenance import RESULTS, provenance
 from pydantic import TypeAdapter
 from truth import outcome, sensed
@@ -70,16 +69,21 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
 
 
 def main() -> None:
-    """Try, fit or judge."""
+    """Try or judge."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["try"])
+    parser.add_argument("what", choices=["try", "judge"])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--only", help="part of a checkpoint's name")
     args = parser.parse_args()
+    if args.what == "judge":
+        measured = judge(FOLDER)
+        write(FOLDER / "signals.json", {"provenance": provenance(), **measured})
+        print(json.dumps({k: v for k, v in measured.items() if k != "checkpoints"}, indent=1))
+        return
     torch.set_num_threads(1)
     chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]
     for checkpoint in chosen[args.worker :: args.of]:
