@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import signal
@@ -213,6 +214,7 @@ def test_grow_images_of_several_sizes(elsewhere: Path, capsys: pytest.CaptureFix
     assert found.err.startswith("warning: photos: the validation part holds only 2 images, so ")
     assert found.err.count("\n") == 1
     assert json.loads(Path("run/config.json").read_text())["image_size"] == 6
+    assert logging.getLogger("neuroexapt").handlers == []
 
 
 def test_grow_images_of_a_pixel(elsewhere: Path, capsys: pytest.CaptureFixture[str]):

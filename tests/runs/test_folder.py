@@ -73,6 +73,14 @@ def test_load_checkpoint_first_damaged_says_that_none_is_before(folder: RunFolde
         load_checkpoint(folder, folder.checkpoint(1))
 
 
+def test_load_checkpoint_that_is_not_there_names_those_that_are(folder: RunFolder):
+    kept = "epoch-0001, epoch-0003, epoch-0004"
+    with pytest.raises(
+        RunError, match=rf"no checkpoint .*epoch-0042; give one of .* kept: {kept}$"
+    ):
+        load_checkpoint(folder, folder.checkpoint(42))
+
+
 def test_find_run_by_folder_or_checkpoint(folder: RunFolder):
     assert find_run(folder.path) == (folder, None)
     assert find_run(folder.checkpoint(3)) == (folder, folder.checkpoint(3))

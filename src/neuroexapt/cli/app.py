@@ -1,6 +1,5 @@
 """The commands of `neuroexapt`, and what is said of those that aren't any."""
 
-import logging
 import shlex
 from importlib.metadata import version
 from typing import Annotated
@@ -8,9 +7,8 @@ from typing import Annotated
 import typer
 
 from neuroexapt.cli.grow import EXAMPLES, grow
-from neuroexapt.cli.wording import Warnings, complain
+from neuroexapt.cli.wording import complain, warnings_printed
 
-WARNINGS = Warnings(logging.WARNING)
 app = typer.Typer(
     name="neuroexapt",
     no_args_is_help=True,
@@ -48,10 +46,10 @@ def run(given: list[str]) -> int:
     Returns:
         The exit code.
     """
-    logging.getLogger("neuroexapt").addHandler(WARNINGS)  # once, however often it is called
     command = shlex.join(["neuroexapt", *given])
     try:
-        code = app(given, prog_name="neuroexapt", standalone_mode=False, obj=command)
+        with warnings_printed():
+            code = app(given, prog_name="neuroexapt", standalone_mode=False, obj=command)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "")
         if message:  # none where the help was asked for by giving nothing

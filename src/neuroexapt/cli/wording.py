@@ -3,7 +3,8 @@
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
@@ -14,11 +15,19 @@ def complain(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
 
 
-class Warnings(logging.Handler):
-    """Prints what the package logs: one line, on stderr."""
+@contextmanager
+def warnings_printed() -> Iterator[None]:
+    """Print what the package warns of inside: one line each, on stderr."""
+    logger, handler = logging.getLogger("neuroexapt"), _Warnings(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
+
+class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         print(f"warning: {' '.join(record.getMessage().split())}", file=sys.stderr)
 
 

@@ -156,8 +156,12 @@ def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        RunError: if it is damaged, naming the file and the checkpoint to resume from instead.
+        RunError: if there is none, naming those that there are; or if it is damaged, naming the
+            file and the checkpoint to resume from instead.
     """
+    if not path.exists():
+        names = ", ".join(there.name for there in folder.checkpoints.values()) or "none"
+        raise RunError(f"there is no checkpoint {path}; give one of those that are kept: {names}")
     try:
         return read_checkpoint(path)
     except RunError as error:
