@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from neuroexapt import Cost, LivingModel
+from neuroexapt import Cost, LivingModel, TraceError
 from neuroexapt.graph.flops import counting
 
 
@@ -280,3 +280,18 @@ def test_recurrent_kernel_of_the_gpu_is_counted(gates, mode, directions):
         gradients = backward(x, weights, 3, None, state, state, *settings, out_val=out)
     expected = 2 * 2 * STEPS * directions * gates * ONE
     assert (counter.get_total_flops(), gradients) == (expected, 2 * expected)
+
+
+def test_cost_of_a_model_that_leaves_tensors_is_refused_with_the_remedy():
+    class ByNumpy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.linear(x).detach().numpy()
+            return self.linear(x)
+
+    living = LivingModel(ByNumpy(), torch.zeros(2, 4))
+    with pytest.raises(TraceError, match=r"without values \(\.numpy.*name it in leaves="):
+        living.cost()

@@ -224,9 +224,21 @@ class LivingModel(nn.Module):
         ]
 
     def cost(self) -> Cost:
-        """Parameters, and multiply-accumulates of one forward pass for one sample."""
+        """Parameters, and multiply-accumulates of one forward pass for one sample.
+
+        Raises:
+            TraceError: if an operation, such as `.numpy()`, needs values where only shapes are.
+        """
         if self._cost is None:
-            macs = record_shapes(self.graph_module, self.example_inputs)
+            try:
+                macs = record_shapes(self.graph_module, self.example_inputs)
+            except RuntimeError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise TraceError(
+                    f"the shapes inside this model can't be told without values ({reason}); put "
+                    "what leaves torch's tensors into a submodule and name it in leaves=, or grow "
+                    'a submodule: LivingModel.within(model, "name", example_input)'
+                ) from error
             self._cost = Cost(num_parameters(self), macs)
         return self._cost
 
