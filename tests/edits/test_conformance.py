@@ -237,7 +237,7 @@ def test_connect_preserves_wherever_it_is_accepted(family):
 @each_family
 def test_attend_preserves_wherever_it_is_accepted(family, form):
     subject, changes = Subject(family), []
-    for name in places(subject, 5):
+    for name in places(subject, 3):
         (source,) = places(subject, 1)
         edits = [Attend(after=name, form=form)]
         if form == "channels":
