@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import RECIPES, Checkpoint, batches, set_rate, splits, trained
+from checkpoints import RECIPES, Checkpoint, batches, set_rate, splits
 from torch import nn
 
 from neuroexapt import LivingModel
@@ -98,6 +98,3 @@ def outcome(
         "macs": living.cost().macs,
         "seconds": time.perf_counter() - began,
     }
-
-
-__all__ = ["CRITERION", "HORIZON", "candidates", "outcome", "sensed", "trained"]

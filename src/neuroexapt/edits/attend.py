@@ -5,12 +5,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.attention import SelfAttention, draw_
 from neuroexapt.edits.base import Context
-from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, check_order, place
@@ -85,7 +84,7 @@ def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context
     first, last = nn.Linear(read.channels, hidden), nn.Linear(hidden, where.channels)
     with torch.no_grad():
         scale = (2 / read.channels) ** 0.5
-        first.weight.copy_(_drawn(living, first.weight, context) * scale)
+        first.weight.copy_(torch.randn(first.weight.shape, generator=context.generator) * scale)
         for tensor in (first.bias, last.weight, last.bias):
             tensor.zero_()
     x, driver = insertion.node(where.node.name), insertion.node(source.name)
@@ -133,8 +132,3 @@ def _positions(insertion: Insertion, edit: Attend, where: Place, context: Contex
     read = insertion.call(x, "attention", attention, x)
     total = insertion.apply(read, "sum", operator.add, x, read)
     replace_uses(x, total, keep=(read, total))
-
-
-def _drawn(living: LivingModel, weight: Tensor, context: Context) -> Tensor:
-    like = next(living.parameters(), torch.zeros(()))
-    return newborn_like(weight.shape, like, context.generator).cpu()

@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 
 from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context
-from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
 from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
@@ -90,11 +89,10 @@ def _residual(insertion: Insertion, where: Place, edit: Deepen, generator: torch
     x = insertion.node(where.node.name)
     batch_norm = _uses_batch_norm(insertion.living, where)
     block = _layers(where, edit, bias=not batch_norm)
-    like = next(insertion.living.parameters(), torch.zeros(()))
     with torch.no_grad():
         for layer in block.values():
             scale = (2 / layer.weight[0].numel()) ** 0.5
-            layer.weight.copy_(newborn_like(layer.weight.shape, like, generator).cpu() * scale)
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * scale)
             if layer.bias is not None:
                 layer.bias.zero_()
         block["last"].weight.zero_()

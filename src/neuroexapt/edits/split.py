@@ -10,7 +10,7 @@ from torch import Tensor
 from neuroexapt.edits.base import Context, Edit, plural
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.width import Resizing, checked_units, growable, num_added, resize
+from neuroexapt.edits.width import Resizing, added, checked_units, growable, resize
 from neuroexapt.graph import LivingModel, Member, Role
 from neuroexapt.graph.groups import Layout, grown
 
@@ -39,9 +39,8 @@ class Split(Edit):
         """Exactly how many parameters the twins have."""
         group = growable(living, self.group)
         parents = checked_units(group, self.units)
-        return num_added(
-            living, group, lambda units: int(np.count_nonzero(np.isin(units, parents)))
-        )
+        newborn = added(living, group, lambda units: int(np.count_nonzero(np.isin(units, parents))))
+        return sum(newborn.values())
 
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Append a twin for each unit to every member of the group."""

@@ -11,7 +11,7 @@ from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.carry import newborn_like
 from neuroexapt.edits.gradmax import incoming_from_gradient
 from neuroexapt.edits.rewrite import Rewrite
-from neuroexapt.edits.width import Resizing, growable, num_added, resize
+from neuroexapt.edits.width import Resizing, added, growable, resize
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel, Member, Role
 from neuroexapt.graph.groups import Layout, grown
@@ -42,9 +42,10 @@ class Widen(Edit):
         """Exactly how many parameters the new units have."""
         group = growable(living, self.group)
         last = group.size - 1
-        return num_added(
+        newborn = added(
             living, group, lambda units: self.count * int(np.count_nonzero(units == last))
         )
+        return sum(newborn.values())
 
     def rewrite(self, living: LivingModel, context: Context) -> Rewrite:
         """Append new units to every member of the group."""

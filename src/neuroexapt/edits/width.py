@@ -60,21 +60,24 @@ def checked_units(group: ChannelGroup, units: tuple[int, ...]) -> Labels:
     return np.array(units, dtype=np.int64)
 
 
-def num_added(living: LivingModel, group: ChannelGroup, num_newborn: NumNewborn) -> int:
-    """How many parameters resizing a group adds.
+def added(living: LivingModel, group: ChannelGroup, num_newborn: NumNewborn) -> dict[str, int]:
+    """How many numbers resizing a group adds to each parameter, by its first path in the group.
 
     Args:
         living: the model.
         group: the group.
         num_newborn: from the units along a dimension to how many positions are added there.
     """
-    sizes: dict[int, tuple[Tensor, list[int]]] = {}
+    sizes: dict[int, tuple[str, list[int]]] = {}
     for member in group.members:
         tensor = attribute(living.graph_module, member.tensor)
         if isinstance(tensor, nn.Parameter):
-            _, size = sizes.setdefault(id(tensor), (tensor, list(tensor.shape)))
+            _, size = sizes.setdefault(id(tensor), (member.tensor, list(tensor.shape)))
             size[member.dim] += num_newborn(member.units)
-    return sum(math.prod(size) - tensor.numel() for tensor, size in sizes.values())
+    root = living.graph_module
+    return {
+        path: math.prod(size) - root.get_parameter(path).numel() for path, size in sizes.values()
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,17 +7,18 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from neuroexapt.edits import Edit, Split, Widen
 from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context
 from neuroexapt.edits.insert import Insertion
 from neuroexapt.edits.rewrite import Ancestry
-from neuroexapt.edits.width import Arrangement, Resizing, resize_all
+from neuroexapt.edits.width import Arrangement, Resizing, added, resize_all
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel, Role
-from neuroexapt.graph.assemble import assemble, attribute
+from neuroexapt.graph.assemble import assemble
+from neuroexapt.graph.value import Labels
 
 Read: TypeAlias = Callable[[dict[str, Tensor]], Tensor]
 """From gradients by the tensor's path to those of an edit's own degrees of freedom, flat."""
@@ -141,20 +142,13 @@ def _attach_resizing(
         members = [m for m in resizing.group.members if m.role is role and m.tensor in items]
         wanted |= dict.fromkeys(member.tensor for member in members)
         pieces = [piece(items[m.tensor], m.dim, arranged[m.tensor, m.dim], index) for m in members]
-        reads.append(Reading(number, edit, _joined(pieces), _added(living, resizing)))
+        sizes = added(living, resizing.group, _num_newborn(resizing))
+        reads.append(Reading(number, edit, _joined(pieces), sizes))
     return Attached(model, reads, tuple(wanted))
 
 
-def _added(living: LivingModel, resizing: Resizing) -> dict[str, int]:
-    """How many numbers a resizing adds to each parameter."""
-    added: dict[str, int] = {}
-    for member in resizing.group.members:
-        tensor = attribute(living.graph_module, member.tensor)
-        if isinstance(tensor, nn.Parameter):
-            newborn = int((resizing.layout_of(member.units).newborn >= 0).sum())
-            each = tensor.numel() // tensor.shape[member.dim]
-            added[member.tensor] = added.get(member.tensor, 0) + newborn * each
-    return added
+def _num_newborn(resizing: Resizing) -> Callable[[Labels], int]:
+    return lambda units: int((resizing.layout_of(units).newborn >= 0).sum())
 
 
 def _context(seed: int, number: int) -> Context:

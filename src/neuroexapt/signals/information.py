@@ -1,7 +1,5 @@
 """Mutual information of a unit's activation and the class."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -63,14 +61,3 @@ def _entropy(shares: Tensor) -> Tensor:
     """In nats, over the last dimension."""
     entropy: Tensor = torch.special.entr(shares).sum(-1)
     return entropy
-
-
-def most_possible(classes: Tensor) -> float:
-    """The class's own entropy, in nats: what a unit can tell at most.
-
-    Example:
-        >>> round(most_possible(torch.tensor([0, 1, 0, 1])), 4)
-        0.6931
-    """
-    shares = torch.bincount(classes).double() / max(classes.numel(), 1)
-    return float(_entropy(shares)) if classes.numel() else math.nan
