@@ -2,6 +2,7 @@
 
 python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
 python benchmarks/arbiter judge
+python benchmarks/arbiter newborns --data-dir PATH [--worker 0 --of 2]
 
 `try` trains networks to some point, senses there, and trains on from there for 300 steps with each
 candidate and without any, with several seeds; one file a checkpoint in
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from checkpoints import Checkpoint, checkpoints, trained
 from judge import judge
+from newborns import PLACES, tried
 from provenance import RESULTS, provenance
 from pydantic import TypeAdapter
 from truth import outcome, sensed
@@ -73,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["try", "judge"])
+    parser.add_argument("what", choices=["try", "judge", "newborns"])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
@@ -85,6 +87,12 @@ def main() -> None:
         print(json.dumps({k: v for k, v in measured.items() if k != "checkpoints"}, indent=1))
         return
     torch.set_num_threads(1)
+    if args.what == "newborns":
+        for place in PLACES[args.worker :: args.of]:
+            name = f"newborns-{place.family}-{place.data}-{place.optimizer}.json"
+            measured = tried(place, args.data_dir, EDIT.validate_python)
+            write(FOLDER / name, {"provenance": provenance(), **measured})
+        return
     chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]
     for checkpoint in chosen[args.worker :: args.of]:
         try_all(checkpoint, args.data_dir)

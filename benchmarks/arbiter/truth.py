@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import RECIPES, Checkpoint, batches, set_rate, splits
+from checkpoints import Checkpoint, batches, set_rate, splits
 from torch import nn
 
 from neuroexapt import LivingModel
-from neuroexapt.growth import nominate
+from neuroexapt.growth import Newborns, Nursery, nominate
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.signals import Readings, growth_gain, sense
 from neuroexapt.training import build_optimizer, evaluate, evaluation_batches
 
 HORIZON = 300
-SHARE = 0.25
-MOST_CONNECTIONS = 8
+SHARE = 1.0
+PRUNED = 0.25
+MOST_CONNECTIONS = 6
 CRITERION = nn.CrossEntropyLoss()
+NEWBORNS = Newborns()
 
 
 def candidates(living: LivingModel, readings: Readings) -> list[Proposal]:
-    """Whatever any nominator can name, for a quarter of a group's units."""
+    """Whatever any nominator can name, groups doubled or cut by a quarter."""
     return [
         *nominate.nominate_splits(readings, living, SHARE),
         *nominate.nominate_widening(readings, living, SHARE),
@@ -31,7 +33,7 @@ def candidates(living: LivingModel, readings: Readings) -> list[Proposal]:
         *itertools.islice(nominate.nominate_connections(readings, living), MOST_CONNECTIONS),
         *nominate.nominate_attention(living),
         *nominate.nominate_activations(living),
-        *nominate.nominate_pruning(readings, living, SHARE),
+        *nominate.nominate_pruning(readings, living, PRUNED),
     ]
 
 
@@ -63,6 +65,7 @@ def outcome(
     proposal: Any,
     seed: int,
     data_dir: Path,
+    newborns: Newborns = NEWBORNS,
 ) -> dict[str, float]:
     """Train on with an edit, or without one, while the learning rate falls to zero.
 
@@ -70,11 +73,12 @@ def outcome(
     """
     began = time.perf_counter()
     living = copy.deepcopy(start[0])
-    recipe = RECIPES[checkpoint.data]
+    recipe = checkpoint.recipe
     optimizer = build_optimizer(living, recipe)
     optimizer.load_state_dict(start[1].state_dict())
+    nursery = Nursery(newborns, optimizer)
     if proposal is not None:
-        living.apply(proposal, optimizer, seed=seed, check=False)
+        nursery.admit(living.apply(proposal, optimizer, seed=seed, check=False))
     stream = batches(checkpoint, data_dir, seed=1000 + seed)
     losses = []
     living.train()

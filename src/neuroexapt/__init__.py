@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         Growth,
         GrowthConfig,
         InformationEntropyNeuronDivision,
+        Newborns,
+        PerformanceBreakthroughSystem,
         Refusal,
     )
     from neuroexapt.signals import Readings, sense
@@ -69,6 +71,8 @@ __all__ = [
     "LimitError",
     "LivingModel",
     "NeuroexaptError",
+    "Newborns",
+    "PerformanceBreakthroughSystem",
     "PreservationError",
     "Prune",
     "Readings",

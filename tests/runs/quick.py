@@ -13,6 +13,7 @@ GROWTH = {
     "entropy_threshold": 0.0,
     "split_probability": 0.5,
     "max_connections": 1,
+    "num_batches": 2,
 }
 
 

@@ -1,5 +1,6 @@
 """Decide: proposals from readings, budgets, and the records of what followed."""
 
+from neuroexapt.growth.breakthrough import PerformanceBreakthroughSystem
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.connections import GradientGuidedConnectionGrowth
@@ -7,6 +8,7 @@ from neuroexapt.growth.division import InformationEntropyNeuronDivision
 from neuroexapt.growth.epochs import Loop
 from neuroexapt.growth.grower import Grower
 from neuroexapt.growth.newborns import Newborns, Nursery
+from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.record import Growth, Refusal
 from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
 
@@ -22,5 +24,7 @@ __all__ = [
     "Loop",
     "Newborns",
     "Nursery",
+    "PerformanceBreakthroughSystem",
+    "Proposal",
     "Refusal",
 ]

@@ -1,32 +1,75 @@
 """How a network grows."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from neuroexapt.growth.newborns import Newborns
 
 
 class GrowthConfig(BaseModel):
-    """When growth happens, and how much of it.
+    """When growth happens, where, and how much of it.
 
     Attributes:
-        every: epochs between growths.
+        policy: what decides where. "arbiter": of everything that any nominator proposes, whatever
+            is predicted to save most of the loss for its cost, as long as it saves more than
+            training on would. "papers": units of high entropy divide by chance, and layers whose
+            gradients correlate are connected. "entropy", "correlation": the one or the other alone,
+            strongest first. "random": anything, anywhere. "breakthrough": see
+            `PerformanceBreakthroughSystem`.
+        timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
+            stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
+        every: epochs between growths, at least.
         until: share of the training after which nothing grows any more, so that the last newborns
             are trained; the share is given to `Grower.step` as `progress`.
-        entropy_threshold: normalised activation entropy from which a unit may divide, 0 to 1.
-        split_probability: chance that such a unit does.
-        max_splits_per_layer: units of one group that divide at a time, at most.
-        max_connections: connections at a time, at most.
-        num_batches: batches that sensing looks at.
+        max_edits: edits at a time, at most (not with "papers", which has limits of its own).
+        pace: at most by so many times may the MACs grow at a time (likewise).
+        share: by how much of its size a group grows or shrinks in one edit (not with "papers").
+        prune: whether the arbiter may remove units whose loss costs less than their compute.
+        min_saving: share of the loss that an edit has to be predicted to save (arbiter).
+        entropy_threshold: normalised activation entropy from which a unit may divide, 0 to 1
+            ("papers", "breakthrough").
+        split_probability: chance that such a unit does ("papers").
+        max_splits_per_layer: units of one group that divide at a time, at most ("papers").
+        max_connections: connections at a time, at most ("papers").
+        plateau_window: epochs of which a plateau consists, at least 5.
+        num_batches: batches that sensing looks at, at most.
+        sensing_share: share of the training FLOPs that sensing may take; it looks at fewer samples,
+            or waits, to keep within it.
         bins: of the entropy's histogram.
-        patience: growths in a row that propose nothing before growth ends.
+        patience: growths in a row that find nothing to do before growth ends.
+        newborns: how new weights are trained at first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    policy: Literal["arbiter", "papers", "entropy", "correlation", "random", "breakthrough"] = (
+        "papers"
+    )
+    timing: Literal["periodic", "plateau", "gain"] = "periodic"
     every: int = Field(default=5, ge=1)
     until: float = Field(default=0.75, gt=0, le=1)
+    max_edits: int = Field(default=8, ge=1)
+    pace: float = Field(default=2.0, gt=1)
+    share: float = Field(default=0.5, gt=0, le=1)
+    prune: bool = True
+    min_saving: float = Field(default=0.001, ge=0)
     entropy_threshold: float = Field(default=0.6, ge=0, le=1)
     split_probability: float = Field(default=0.3, ge=0, le=1)
     max_splits_per_layer: int = Field(default=3, ge=0)
     max_connections: int = Field(default=1, ge=0)
-    num_batches: int = Field(default=2, ge=1)
+    plateau_window: int = Field(default=8, ge=5)
+    num_batches: int = Field(default=8, ge=1)
+    sensing_share: float = Field(default=0.05, gt=0, le=1)
     bins: int = Field(default=32, ge=2)
     patience: int = Field(default=3, ge=1)
+    newborns: Newborns = Newborns()
+
+    @model_validator(mode="after")
+    def _has_gains(self) -> "GrowthConfig":
+        if self.timing == "gain" and self.policy != "arbiter":
+            raise ValueError(
+                f"timing is 'gain', but the policy {self.policy!r} predicts no gains; give "
+                "policy='arbiter', or another timing"
+            )
+        return self

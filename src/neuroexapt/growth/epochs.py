@@ -122,13 +122,13 @@ class Loop:
             seconds=time.perf_counter() - start,
         )
         self.history.append(record)
-        return record, self._grow(train_loader, found.accuracy)
+        return record, self._grow(train_loader, found.accuracy, found.loss)
 
-    def _grow(self, train_loader: Iterable[Any], accuracy: float) -> list[Change]:
+    def _grow(self, train_loader: Iterable[Any], accuracy: float, loss: float) -> list[Change]:
         progress = self.progress()
         if self.grower is None or progress >= 1:
             return []
-        return self.grower.step(train_loader, accuracy, progress, self.training_flops)
+        return self.grower.step(train_loader, accuracy, progress, self.training_flops, loss)
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
         """Set the first step's learning rate; give what sets the next ones' and counts FLOPs."""

@@ -8,17 +8,23 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neuroexapt.edits import Change, Connect, Split
+from neuroexapt.edits import AnyEdit, Change, Split, Widen
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.errors import EditError, LimitError
-from neuroexapt.graph import LivingModel
+from neuroexapt.graph import Cost, LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
-from neuroexapt.growth.connections import propose_connections
-from neuroexapt.growth.division import as_living, propose_splits
-from neuroexapt.growth.record import Growth, Refusal, predicted_gain, with_outcome
-from neuroexapt.signals import Readings, sense
+from neuroexapt.growth.course import Course
+from neuroexapt.growth.division import as_living
+from neuroexapt.growth.forecast import learnt_scales
+from neuroexapt.growth.newborns import Nursery
+from neuroexapt.growth.policies import POLICIES
+from neuroexapt.growth.proposal import Proposal, Ranking
+from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
+from neuroexapt.growth.sampling import Sampling, drawn
+from neuroexapt.growth.situation import Situation
+from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
 
 logger = logging.getLogger(__name__)
@@ -30,17 +36,17 @@ PROBE_SIZE = 8
 class Grower:
     """Grows a living model while it trains; shaped like a learning-rate scheduler.
 
-    Once an epoch, `step` counts. Every few epochs it senses (activation entropy and gradient
-    correlation, in one pass over a few batches), proposes splits and connections, and applies those
-    that fit the budget. It ends by itself when the budget is spent or nothing is proposed any more,
-    and says which in `stopped`.
+    Once an epoch, `step` counts. When it is time, it senses, asks a policy what might change, and
+    applies that, the best first, as far as the budget allows. It ends by itself when the budget is
+    spent or nothing is worth its cost any more, and says which in `stopped`. New weights are
+    trained as the configuration's `newborns` says, by hooks on the optimiser.
 
     Args:
         living: the model.
         optimizer: one or several, carried across every edit; None for none.
         criterion: outputs and targets to a mean loss.
         budget: limits.
-        config: when and how much.
+        config: when, where and how much.
         seed: of every random choice.
 
     Raises:
@@ -50,6 +56,7 @@ class Grower:
     Attributes:
         growths: a record of every edit: evidence, prediction, consequence, cost.
         refusals: a record of every proposal that wasn't possible, with the reason.
+        nursery: who is newborn.
         flops: FLOPs spent on sensing and on checking edits so far (2 a multiply-accumulate).
         stopped: why growth ended, in words; None while it goes on.
 
@@ -61,11 +68,11 @@ class Grower:
         >>> living = LivingModel(net, torch.zeros(2, 4))
         >>> batches = [(torch.randn(64, 4), torch.randint(2, (64,)))]
         >>> optimizer = torch.optim.SGD(living.parameters(), lr=0.1)
-        >>> config = GrowthConfig(every=1, entropy_threshold=0, split_probability=1)
+        >>> config = GrowthConfig(every=1, policy="entropy")
         >>> grower = Grower(living, optimizer, nn.CrossEntropyLoss(), Budget(params=100), config)
         >>> for change in grower.step(batches, metric=0.5):
         ...     print(change.edit)
-        split 3 units of 0
+        split 2 units of 0
     """
 
     def __init__(
@@ -86,9 +93,11 @@ class Grower:
         self.seed = seed
         self.growths: list[Growth] = []
         self.refusals: list[Refusal] = []
+        self.nursery = Nursery(self.config.newborns, several)
         self.flops = 0
         self.stopped: str | None = None
-        self._epoch = 0
+        self._course = Course()
+        self._sampling = Sampling.first(self.config.policy)
         self._idle = 0
 
     def step(
@@ -97,6 +106,7 @@ class Grower:
         metric: float,
         progress: float = 0.0,
         train_flops: float = 0.0,
+        loss: float | None = None,
     ) -> list[Change]:
         """Count an epoch, and grow if it is time.
 
@@ -104,7 +114,10 @@ class Grower:
             train_loader: yields (inputs, targets); the first few batches are looked at.
             metric: how good the model is now on held-out data, larger is better.
             progress: share of the training that is done, 0 to 1.
-            train_flops: FLOPs that training has spent, for a budget of them.
+            train_flops: FLOPs that training has spent, for a budget of them and to keep sensing to
+                its share.
+            loss: on held-out data. With it the arbiter weighs growth against training on, and
+                learns from what followed.
 
         Returns:
             What changed; empty most of the time.
@@ -114,92 +127,118 @@ class Grower:
                 criterion doesn't take; or nothing at all, as an iterator that is used up.
             TrainingError: if activations or gradients aren't finite.
             EditError: if an optimiser has nothing to do with the model.
-            ValueError: if `metric` is no finite number.
+            ValueError: if `metric` or `loss` is no finite number.
         """
-        if not isinstance(metric, int | float) or not math.isfinite(metric):
-            raise ValueError(
-                f"metric is {metric!r}; give a finite number, larger for a better model, such as "
-                "the accuracy on held-out data"
-            )
+        _check_number("metric", metric)
+        if loss is not None:
+            _check_number("loss", loss)
         check_optimizers(listed(self.optimizer), self.living)
-        self._epoch += 1
-        if self.stopped is not None or self._epoch % self.config.every:
+        self._course.note(metric, loss, train_flops + self.flops)
+        if self.stopped is not None or not self._course.is_due(self.config):
             return []
-        self.growths = with_outcome(self.growths, metric)
         if progress >= self.config.until:
+            self._close(metric)
             return self._stop(f"{progress:.0%} of the training is done; the rest trains newborns")
         if self.budget.spent(train_flops + self.flops):
+            self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
-        return self._grow(train_loader, metric)
+        samples = self._sampling.affordable(
+            self.config.sensing_share * train_flops - self.flops if train_flops else math.inf,
+            self.living.cost().macs,
+        )
+        if not samples:
+            return []
+        self._close(metric)
+        return self._grow(train_loader, metric, samples)
 
-    def _grow(self, train_loader: Iterable[Any], metric: float) -> list[Change]:
+    def _close(self, metric: float) -> None:
+        self.growths = with_outcome(self.growths, metric, self._course.saved())
+
+    def _grow(self, train_loader: Iterable[Any], metric: float, samples: float) -> list[Change]:
+        ranking = self._ranking(train_loader, samples)
+        changes: list[Change] = []
+        refusals: list[Refusal] = []
+        most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
+        for proposal in ranking.proposals:
+            if ranking.paced and len(changes) == self.config.max_edits:
+                break
+            outcome = self._try(proposal, metric, most)
+            if isinstance(outcome, Refusal):
+                level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
+                logger.log(level, "refused: %s: %s", proposal.edit, outcome.reason)
+                refusals.append(outcome)
+            elif outcome is not None:
+                changes.append(outcome)
+        self.refusals += refusals
+        self._conclude(changes, refusals, ranking)
+        return changes
+
+    def _ranking(self, train_loader: Iterable[Any], samples: float) -> Ranking:
+        """Sense, and let the policy say what might change."""
         config = self.config
-        readings = sense(
+        data = drawn(self.living, train_loader, config.num_batches, samples)
+        readings = sense(  # without data, it says what is wrong with the loader
             self.living,
-            train_loader,
+            data or train_loader,
             self.criterion,
             num_batches=config.num_batches,
             bins=config.bins,
         )
-        self.flops += readings.flops
-        changes: list[Change] = []
-        refusals: list[Refusal] = []
-        for edit, evidence in self._proposals(readings):
-            outcome = self._try(edit, evidence, metric)
-            if isinstance(outcome, Refusal):
-                level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
-                logger.log(level, "refused: %s: %s", edit, outcome.reason)
-                refusals.append(outcome)
-            else:
-                changes.append(outcome)
-        self.refusals += refusals
-        self._conclude(changes, refusals)
-        return changes
-
-    def _proposals(self, readings: Readings) -> Iterator[tuple[Split | Connect, dict[str, Any]]]:
-        """Connections first: they are cheap, and read layers as they were sensed."""
-        config = self.config
-        yield from propose_connections(readings, self.living, config.max_connections)
-        yield from propose_splits(
+        situation = Situation(
+            self.living,
             readings,
-            self.living.groups,
-            config.entropy_threshold,
-            config.split_probability,
-            config.max_splits_per_layer,
-            generator_for(self.seed, self._epoch),
+            data,
+            self.criterion,
+            config,
+            self.budget,
+            generator_for(self.seed, self._course.epoch),
+            learnt_scales(outcomes(self.growths)),
+            self._course.elasticity(),
         )
+        ranking = POLICIES[config.policy](situation)
+        spent = readings.flops + ranking.flops
+        self._sampling.learn(spent, readings.num_samples, self.living.cost().macs)
+        self.flops += spent
+        return ranking
 
-    def _try(
-        self, edit: Split | Connect, evidence: dict[str, Any], metric: float
-    ) -> Change | Refusal:
-        """Apply one proposal, a split with as many units as fit; or tell why it isn't possible."""
-        seed = self.seed + self._epoch
-        for smaller in _shrinking(edit):
+    def _try(self, proposal: Proposal, metric: float, most_macs: float) -> Change | Refusal | None:
+        """Apply one proposal, with as many units as fit.
+
+        Returns:
+            The change; why it isn't possible; or None if only the pace stands against it.
+        """
+        seed = self.seed + self._course.epoch
+        refusal: Refusal | None = None
+        for smaller in _shrinking(proposal.edit):
+            room = Room(self.budget, most_macs)
             try:
-                change = self.living.apply(
-                    smaller, self.optimizer, seed, limit=self.budget.exceeded
-                )
+                change = self.living.apply(smaller, self.optimizer, seed, limit=room)
             except EditError as error:
-                refusal = Refusal.of(error, edit, self._epoch)
-                if isinstance(error, LimitError):
-                    continue
-                return refusal
+                told = Refusal.of(error, proposal.edit, self._course.epoch)
+                if not isinstance(error, LimitError):
+                    return told
+                refusal = None if room.only_pace else told
+                continue
             self.flops += check_flops(change)
-            predicted = predicted_gain(self.growths, edit.kind)
-            self.growths.append(Growth.of(change, self._epoch, evidence, predicted, metric))
+            self.nursery.admit(change)
+            self._course.grew()
+            self.growths.append(Growth.of(change, self._course.epoch, proposal, metric))
             return change
         return refusal
 
-    def _conclude(self, changes: list[Change], refusals: list[Refusal]) -> None:
+    def _conclude(self, changes: list[Change], refusals: list[Refusal], ranking: Ranking) -> None:
         if changes:
             self._idle = 0
-        elif refusals:
+            return
+        if self.config.timing == "gain" and not refusals:
+            logger.info("not yet: %s", ranking.otherwise)
+        elif refusals and all(refusal.cause != "fit" for refusal in refusals):
             first = refusals[0]
             self._stop(f"no proposal is possible any more: {first.edit}: {first.reason}")
         else:
             self._idle += 1
             if self._idle >= self.config.patience:
-                self._stop(f"nothing was proposed in {self._idle} growths in a row")
+                self._stop(f"{ranking.otherwise} ({self._idle} times in a row)")
 
     def _stop(self, reason: str) -> list[Change]:
         self.stopped = reason
@@ -209,20 +248,46 @@ class Grower:
     def state_dict(self) -> dict[str, Any]:
         """Counters and records, JSON-ready."""
         return {
-            "epoch": self._epoch,
+            "course": self._course.state_dict(),
+            "flops_a_mac": self._sampling.flops_a_mac,
             "idle": self._idle,
             "flops": self.flops,
             "stopped": self.stopped,
+            "nursery": self.nursery.state_dict(self.living),
             "growths": [growth.model_dump(mode="json") for growth in self.growths],
             "refusals": [refusal.model_dump(mode="json") for refusal in self.refusals],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        self._epoch, self._idle = state["epoch"], state["idle"]
+        """Go on from what `state_dict` gave; the model has to be as it was by then."""
+        self._course = Course.of(state["course"])
+        self._sampling = Sampling(state["flops_a_mac"])
+        self._idle = state["idle"]
         self.flops, self.stopped = state["flops"], state["stopped"]
+        self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]
         self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
+
+
+class Room:
+    """What a model may become: an edit's limit, which remembers what it said.
+
+    Attributes:
+        only_pace: whether what it refused last was within the budget.
+    """
+
+    def __init__(self, budget: Budget, most_macs: float) -> None:
+        self.budget = budget
+        self.most_macs = most_macs
+        self.only_pace = False
+
+    def __call__(self, cost: Cost) -> str | None:
+        """What a model of that cost would exceed; None if nothing."""
+        excess = self.budget.exceeded(cost)
+        self.only_pace = excess is None and cost.macs > self.most_macs
+        if self.only_pace:
+            return f"{cost.macs:,} MACs, {self.most_macs:,.0f} at this time"
+        return excess
 
 
 def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
@@ -233,9 +298,27 @@ def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
 
 
-def _shrinking(edit: Split | Connect) -> Iterator[Split | Connect]:
-    """The edit itself; then a split of ever fewer of its units, the first ones."""
+def _shrinking(edit: AnyEdit) -> Iterator[AnyEdit]:
+    """The edit itself; then, if it adds units, with half as many, and half of that, down to one."""
     yield edit
     if isinstance(edit, Split):
-        for count in range(len(edit.units) - 1, 0, -1):
+        for count in _halves(len(edit.units)):
             yield edit.model_copy(update={"units": edit.units[:count]})
+    elif isinstance(edit, Widen):
+        for count in _halves(edit.count):
+            yield edit.model_copy(update={"count": count})
+
+
+def _halves(count: int) -> Iterator[int]:
+    while count > 1:
+        count //= 2
+        yield count
+
+
+def _check_number(name: str, value: float) -> None:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        rule = {
+            "metric": "larger for a better model, such as the accuracy on held-out data",
+            "loss": "the mean loss on held-out data, or leave it out",
+        }
+        raise ValueError(f"{name} is {value!r}; give a finite number, {rule[name]}")

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.edits import AnyEdit, Change
 from neuroexapt.errors import EditError, LimitError, PreservationError
+from neuroexapt.growth.forecast import Outcome
+from neuroexapt.growth.prior import kind_of
+from neuroexapt.growth.proposal import Proposal
 
 
 class Growth(BaseModel):
@@ -17,10 +20,15 @@ class Growth(BaseModel):
         edit: what changed.
         seed: that it was applied with.
         evidence: what the sensing measured that spoke for it.
-        predicted: expected change of the metric; None before there is anything to learn from.
+        predicted: share of the held-out loss that it was expected to save, beyond what training on
+            would have; None where the policy predicts nothing.
+        scale: by which the prior's prediction was multiplied for what had followed so far.
+        saved: share of the held-out loss that followed beyond the trend of before, until the next
+            growth; edits made together share it as they were predicted, or equally. None while the
+            run hasn't got there, or isn't told its held-out loss.
         metric_before: the metric at that time.
-        followed: change of the metric until the next growth, shared equally by the edits made
-            together; None while the run hasn't got there.
+        followed: change of the metric until the next growth, shared likewise; None while the run
+            hasn't got there.
         max_error: error of preservation; see `Change`.
         checked_in: floating-point type of the check.
         params_before: parameters before.
@@ -37,6 +45,8 @@ class Growth(BaseModel):
     seed: int
     evidence: dict[str, Any]
     predicted: float | None
+    scale: float
+    saved: float | None = None
     metric_before: float
     followed: float | None = None
     max_error: float | None
@@ -52,15 +62,15 @@ class Growth(BaseModel):
         cls,
         change: Change,
         epoch: int,
-        evidence: dict[str, Any],
-        predicted: float | None,
+        proposal: Proposal,
         metric: float,
     ) -> "Growth":
         """The record of a change."""
         return cls(
             epoch=epoch,
-            evidence=evidence,
-            predicted=predicted,
+            evidence=proposal.evidence,
+            predicted=proposal.predicted,
+            scale=proposal.scale,
             metric_before=metric,
             **change.record(),
         )
@@ -104,23 +114,48 @@ class Refusal(BaseModel):
         return cls(epoch=epoch, edit=edit, cause="fit", reason=str(error))
 
 
-def predicted_gain(growths: Sequence[Growth], kind: str) -> float | None:
-    """Mean of what followed earlier edits of a kind in this run; None without any."""
-    gains = [g.followed for g in growths if g.edit.kind == kind and g.followed is not None]
-    return sum(gains) / len(gains) if gains else None
+def with_outcome(growths: Sequence[Growth], metric: float, saved: float | None) -> list[Growth]:
+    """Growths whose consequence was open, closed with what is known now.
 
-
-def with_outcome(growths: Sequence[Growth], metric: float) -> list[Growth]:
-    """Growths whose consequence was open, closed with the metric of now."""
-    num_open: dict[int, int] = {}
+    Args:
+        growths: all so far.
+        metric: as it is now.
+        saved: share of the held-out loss that those still open have saved together; None if that
+            isn't known.
+    """
+    shares = iter(_shares([growth for growth in growths if growth.followed is None]))
+    found = []
     for growth in growths:
         if growth.followed is None:
-            num_open[growth.epoch] = num_open.get(growth.epoch, 0) + 1
-    return [
-        growth
-        if growth.followed is not None
-        else growth.model_copy(
-            update={"followed": (metric - growth.metric_before) / num_open[growth.epoch]}
-        )
-        for growth in growths
-    ]
+            share = next(shares)
+            followed = share * (metric - growth.metric_before)
+            update = {"followed": followed, "saved": None if saved is None else share * saved}
+            growth = growth.model_copy(update=update)
+        found.append(growth)
+    return found
+
+
+def outcomes(growths: Sequence[Growth]) -> list[Outcome]:
+    """What followed, growth by growth, beside what the prior had expected."""
+    by_epoch: dict[int, list[Growth]] = {}
+    for growth in growths:
+        if growth.saved is not None and growth.predicted is not None:
+            by_epoch.setdefault(growth.epoch, []).append(growth)
+    found = []
+    for together in by_epoch.values():
+        predicted: dict[str, float] = {}
+        for growth in together:
+            assert growth.predicted is not None, "only these were taken"
+            kind = kind_of(growth.edit)
+            predicted[kind] = predicted.get(kind, 0.0) + growth.predicted / growth.scale
+        found.append(Outcome(predicted, sum(growth.saved or 0.0 for growth in together)))
+    return found
+
+
+def _shares(together: Sequence[Growth]) -> list[float]:
+    """How edits made together share what followed: as was predicted of them, or equally."""
+    predicted = [abs(growth.predicted or 0.0) for growth in together]
+    total = sum(predicted)
+    if not total:
+        return [1 / len(together) for _ in together]
+    return [value / total for value in predicted]

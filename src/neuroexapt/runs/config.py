@@ -19,7 +19,11 @@ DEFAULT_EPOCHS = {"digits": 60}
 OTHER_EPOCHS = 30
 DEFAULT_GROWTH = {
     "digits": GrowthConfig(
-        every=3, entropy_threshold=0.3, split_probability=0.5, max_splits_per_layer=4
+        every=3,
+        entropy_threshold=0.3,
+        split_probability=0.5,
+        max_splits_per_layer=4,
+        num_batches=2,
     )
 }
 """Growth that suits a data set known by name; any other grows by `GrowthConfig`'s own defaults."""

@@ -1,5 +1,6 @@
 """Sense: what a network says it needs, measured for all layers in one pass."""
 
+from neuroexapt.signals.compute import macs_of_units
 from neuroexapt.signals.correlation import LayerCorrelation, noise_floor, signature_correlation
 from neuroexapt.signals.entropy import HistogramEntropy, activation_entropy
 from neuroexapt.signals.gain import Gain, Gains, growth_gain
@@ -23,6 +24,7 @@ __all__ = [
     "growth_gain",
     "kernel_of",
     "layers",
+    "macs_of_units",
     "noise_floor",
     "sense",
     "signature_correlation",

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd
+from torch import Tensor, nn
 
 from neuroexapt.edits import Edit
 from neuroexapt.errors import DataError, TrainingError
@@ -16,6 +15,7 @@ from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.signals.attach import Attached, Reading, rounds
+from neuroexapt.signals.compute import positions_of
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.untouched import untouched
 
@@ -55,6 +55,7 @@ class Gains:
     Attributes:
         found: a gain for each edit that fits the model, in their order.
         refused: edits that don't fit, with the reason.
+        loss: mean over the passes, in train mode; not a number if nothing fits.
         num_samples: that were looked at.
         flops: of all passes (2 for each multiply-accumulate).
         seconds: wall time.
@@ -62,6 +63,7 @@ class Gains:
 
     found: tuple[Gain, ...]
     refused: tuple[tuple[Edit, str], ...]
+    loss: float
     num_samples: int
     flops: int
     seconds: float
@@ -129,22 +131,22 @@ def growth_gain(
         )
     refused: list[tuple[Edit, str]] = []
     known: dict[int, Gain] = {}
-    flops = 0
+    flops, loss = 0, math.nan
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
         if not attached.reads:
             continue
-        gradients = _gradients(attached, data, criterion)
+        gradients, loss = _gradients(attached, data, criterion)
         macs = record_shapes(attached.model, living.example_inputs)
-        positions = _positions(attached.model, living.example_inputs.batch_size)
+        positions = positions_of(attached.model, living.example_inputs.batch_size)
         for reading, rows in zip(attached.reads, gradients, strict=True):
             known[reading.number] = _gain(reading, rows, positions)
         # Forward and activations' gradients of everything, weights' gradients of what is new.
         flops += (4 * macs + 2 * max(macs - living.cost().macs, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
-    return Gains(found, tuple(refused), num_samples, flops, time.perf_counter() - start)
+    return Gains(found, tuple(refused), loss, num_samples, flops, time.perf_counter() - start)
 
 
 def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
@@ -164,19 +166,24 @@ def _gradients(
     attached: Attached,
     data: Sequence[tuple[Inputs, Any]],
     criterion: Callable[[Any, Any], Tensor],
-) -> list[Tensor]:
-    """For each edit the gradients of its degrees of freedom: shape (parts, count), on the CPU."""
+) -> tuple[list[Tensor], float]:
+    """For each edit the gradients of its degrees of freedom, and the mean loss.
+
+    Gradients have shape (parts, count) and are on the CPU.
+    """
     tensors = [_wanted(attached.model, path) for path in attached.wanted]
     rows: list[list[Tensor]] = [[] for _ in attached.reads]
+    total = 0.0
     with untouched(attached.model, tensors[0].device), torch.enable_grad():
         attached.model.train()
         for inputs, targets in data:
             loss = criterion(attached.model(*inputs.args, **inputs.kwargs), targets).mean()
+            total += float(loss.detach())
             found = torch.autograd.grad(loss, tensors, materialize_grads=True)
             gradients = dict(zip(attached.wanted, found, strict=True))
             for row, reading in zip(rows, attached.reads, strict=True):
                 row.append(_finite(reading.read(gradients), reading.edit))
-    return [torch.stack(row) for row in rows]
+    return [torch.stack(row) for row in rows], total / len(data)
 
 
 def _wanted(model: nn.Module, path: str) -> Tensor:
@@ -235,21 +242,3 @@ def pairwise_mean(gram: Tensor) -> float:
 def _without(gram: Tensor, index: int) -> Tensor:
     kept = [i for i in range(len(gram)) if i != index]
     return gram[kept][:, kept] if len(kept) > 1 else gram
-
-
-def _positions(model: fx.GraphModule, batch_size: int) -> dict[str, int]:
-    """Path of a weight -> how often a sample uses each of its numbers; shapes are recorded."""
-    found: dict[str, int] = {}
-    for node in model.graph.nodes:
-        output = node.meta.get("example")
-        if node.op != "call_module" or not isinstance(output, Tensor) or output.ndim < 2:
-            continue
-        module = model.get_submodule(str(node.target))
-        by_channel = isinstance(module, _ConvNd) or bool(getattr(module, "spatial", False))
-        channels = output.shape[1 if by_channel else -1]
-        for name, parameter in module.named_parameters():
-            if parameter.ndim > 1:
-                uses = output.numel() // max(channels * batch_size, 1)
-                path = f"{node.target}.{name}"
-                found[path] = found.get(path, 0) + uses
-    return found

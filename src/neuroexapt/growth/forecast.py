@@ -1,0 +1,87 @@
+"""How much better or worse each kind of edit does in this run than the prior says."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from types import MappingProxyType
+
+import numpy as np
+
+COMMON_SPREAD = 0.5
+"""How far all kinds together may be off the prior, as a standard deviation of their scale."""
+OWN_SPREAD = 0.5
+"""How far a kind may be off the others."""
+NOISE = 0.03
+"""Standard deviation of what is seen to follow a growth: held-out losses jump by so much."""
+LEAST = 0.1
+"""A scale isn't believed to be smaller: a kind that did harm once is to have other chances."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What followed edits that were made together.
+
+    Attributes:
+        predicted: kind -> share of the loss that the prior expected its edits to save.
+        saved: share of the loss that they saved together, beyond what training on would have.
+    """
+
+    predicted: Mapping[str, float]
+    saved: float
+
+
+def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
+    """By what to multiply the prior's savings, kind by kind.
+
+    What followed is the sum over kinds of scale x prediction, and noise; the scales are taken for
+    normal around 1, with a part in common, so that every outcome also tells something of kinds that
+    weren't tried. The result is their posterior mean.
+
+    Returns:
+        Kind -> scale; a kind without an outcome of its own is under "other".
+
+    Example:
+        >>> scales = learnt_scales([Outcome({"widen": 0.1}, 0.2)] * 20)
+        >>> round(scales["widen"], 1), 1 < scales["other"] < scales["widen"]
+        (2.0, True)
+    """
+    kinds = sorted({kind for outcome in outcomes for kind in outcome.predicted})
+    names = [*kinds, "other"]
+    design = np.array(
+        [[outcome.predicted.get(kind, 0.0) for kind in names] for outcome in outcomes]
+    ).reshape(len(outcomes), len(names))
+    saved = np.array([outcome.saved for outcome in outcomes])
+    prior = COMMON_SPREAD**2 + OWN_SPREAD**2 * np.eye(len(names))
+    spread = design @ prior @ design.T + NOISE**2 * np.eye(len(outcomes))
+    surprise = np.linalg.solve(spread, saved - design.sum(1)) if outcomes else saved
+    scales = 1 + prior @ design.T @ surprise
+    return MappingProxyType(
+        {name: max(float(scale), LEAST) for name, scale in zip(names, scales, strict=True)}
+    )
+
+
+def elasticity(compute: Sequence[float], losses: Sequence[float]) -> float | None:
+    """How fast a loss falls as a network trains on: -d log(loss) / d log(compute).
+
+    Args:
+        compute: spent when each loss was measured, rising.
+        losses: held-out, positive.
+
+    Returns:
+        The median of all pairs' slopes (Theil and Sen), at least 0; None with fewer than 3 values.
+
+    Example:
+        >>> round(elasticity([1, 2, 4, 8], [1, 2**-0.1, 4**-0.1, 8**-0.1]), 6)
+        0.1
+    """
+    if len(losses) < 3:
+        return None
+    at = [(math.log(c), math.log(v)) for c, v in zip(compute, losses, strict=True) if c > 0 < v]
+    slopes = [
+        (first[1] - second[1]) / (second[0] - first[0])
+        for i, first in enumerate(at)
+        for second in at[i + 1 :]
+        if second[0] > first[0]
+    ]
+    return max(median(slopes), 0.0) if slopes else None

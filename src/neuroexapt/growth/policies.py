@@ -1,0 +1,81 @@
+"""Policies: each says, from what was sensed, what might change, the best first."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import torch
+
+from neuroexapt.growth import nominate
+from neuroexapt.growth.arbiter import candidates, one_a_place, rank_by_worth
+from neuroexapt.growth.breakthrough import propose_breakthrough
+from neuroexapt.growth.connections import propose_connections
+from neuroexapt.growth.division import propose_splits
+from neuroexapt.growth.proposal import Proposal, Ranking
+from neuroexapt.growth.situation import Situation
+
+Policy: TypeAlias = Callable[[Situation], Ranking]
+
+
+def rank_by_papers(situation: Situation) -> Ranking:
+    """Connections first: they are cheap, and read layers as they were sensed."""
+    config, living, readings = situation.config, situation.living, situation.readings
+    connections = propose_connections(readings, living, config.max_connections)
+    splits = propose_splits(
+        readings,
+        living.groups,
+        config.entropy_threshold,
+        config.split_probability,
+        config.max_splits_per_layer,
+        situation.generator,
+    )
+    return Ranking(
+        [
+            *(Proposal(edit, evidence) for edit, evidence in connections),
+            *(Proposal(edit, evidence) for edit, evidence in splits),
+        ],
+        "no unit above the entropy threshold divided, and no layers were found to connect",
+        paced=False,
+    )
+
+
+def rank_by_entropy(situation: Situation) -> Ranking:
+    """Divide units, in the groups with the highest mean entropy first."""
+    found = nominate.nominate_splits(situation.readings, situation.living, situation.config.share)
+    entropy = {name: float(of.mean()) for name, of in situation.readings.entropy.items()}
+    ordered = sorted(found, key=lambda p: -entropy[p.edit.group])  # type: ignore[union-attr]
+    return Ranking(ordered, "no group of units can divide")
+
+
+def rank_by_correlation(situation: Situation) -> Ranking:
+    """Connect layers whose gradients correlate significantly, the strongest first."""
+    found = nominate.nominate_connections(situation.readings, situation.living)
+    floor = situation.readings.noise_floor
+    strong = [p for p in found if abs(p.evidence["correlation"]) > floor]
+    return Ranking(
+        list(one_a_place(strong)),
+        "no layers are left whose gradients correlate and that aren't connected",
+    )
+
+
+def rank_at_random(situation: Situation) -> Ranking:
+    """Anything that any nominator proposes, in any order."""
+    found = candidates(situation)
+    order = torch.randperm(len(found), generator=situation.generator).tolist()
+    return Ranking(
+        list(one_a_place([found[index] for index in order])),
+        "nothing can be proposed for this model",
+    )
+
+
+POLICIES: Mapping[str, Policy] = MappingProxyType(
+    {
+        "arbiter": rank_by_worth,
+        "papers": rank_by_papers,
+        "entropy": rank_by_entropy,
+        "correlation": rank_by_correlation,
+        "random": rank_at_random,
+        "breakthrough": propose_breakthrough,
+    }
+)
+"""By the name that `GrowthConfig.policy` has for it."""

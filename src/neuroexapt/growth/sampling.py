@@ -1,0 +1,82 @@
+"""How many samples sensing may look at, so that it keeps to its share of the compute."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from neuroexapt.graph import Inputs, LivingModel
+from neuroexapt.signals.pairs import checked
+from neuroexapt.signals.untouched import untouched
+
+FEWEST = 32
+"""With fewer samples, sensing tells nothing; it waits until it can afford them."""
+FIRST_GUESS = {"arbiter": 60.0}
+"""Policy -> FLOPs of sensing a sample and MAC of the model, before anything was sensed."""
+READINGS_ONLY = 4.0
+"""The same for policies that measure no gains."""
+
+
+@dataclass
+class Sampling:
+    """What a sample costs to sense, learnt as it goes.
+
+    Attributes:
+        flops_a_mac: FLOPs of sensing one sample, for each of the model's multiply-accumulates.
+    """
+
+    flops_a_mac: float
+
+    @classmethod
+    def first(cls, policy: str) -> "Sampling":
+        """Before anything was sensed."""
+        return cls(FIRST_GUESS.get(policy, READINGS_ONLY))
+
+    def affordable(self, flops: float, macs: int) -> float:
+        """How many samples may be looked at; 0 if too few for it to make sense.
+
+        Args:
+            flops: that may be spent; infinite without a limit.
+            macs: of the model.
+        """
+        samples = flops / (self.flops_a_mac * max(macs, 1))
+        return samples if samples >= FEWEST else 0.0
+
+    def learn(self, flops: int, num_samples: int, macs: int) -> None:
+        """Take down what a sensing cost."""
+        self.flops_a_mac = flops / (num_samples * max(macs, 1))
+
+
+def drawn(
+    living: LivingModel, loader: Iterable[Any], num_batches: int, samples: float
+) -> list[Any]:
+    """The first few batches of a loader, cut to so many samples; random numbers stay as they were.
+
+    Raises:
+        DataError: if one of them is no batch.
+    """
+    device = next(living.parameters(), torch.zeros(())).device
+    found: list[Any] = []
+    left = samples
+    with untouched(living, device):
+        for inputs, targets in islice(checked(loader), num_batches):
+            size = int(min(inputs.batch_size, left))
+            if size < 2 <= inputs.batch_size:
+                break
+            left -= size
+            found.append(_cut((inputs, targets), size))
+    return found
+
+
+def _cut(batch: tuple[Inputs, Any], size: int) -> tuple[Any, Any]:
+    inputs, targets = batch
+    first = inputs.map(lambda tensor: tensor[:size])
+    given: Any = first.kwargs or first.args
+    alone = isinstance(given, tuple) and len(given) == 1
+    return given[0] if alone else given, tree_map(
+        lambda leaf: leaf[:size] if isinstance(leaf, Tensor) else leaf, targets
+    )
