@@ -30,7 +30,9 @@ from truth import outcome, sensed
 from neuroexapt.edits import AnyEdit
 
 FOLDER = RESULTS / "arbiter"
-SEEDS = {"judge": 3, "fit": 2}
+SEEDS = {"judge": 3, "fit": 1}
+BASELINES = 8
+"""Seeds without any edit: what every candidate is compared with has to be surer than each."""
 EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
 
 
@@ -59,9 +61,10 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
         for row in measured["candidates"]:
             row["runs"] = []
         write(path, measured)
+    for seed in range(len(measured["baseline"]), BASELINES):
+        measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
+        write(path, measured)
     for seed in range(SEEDS[checkpoint.use]):
-        if len(measured["baseline"]) <= seed:
-            measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
         for row in measured["candidates"]:
             if len(row["runs"]) <= seed:
                 edit = EDIT.validate_python(row["edit"])

@@ -76,12 +76,17 @@ JUDGE_FAMILIES = ("plain", "resnet", "mobile")
 def checkpoints() -> list[Checkpoint]:
     """All of them, the two uses mixed, so that whatever is finished first is of both."""
     found = []
-    for stage, data in (("early", "cifar"), ("early", "clutter"), ("late", "cifar")):
+    for data in ("cifar", "clutter"):
         for judge, fit in zip(JUDGE_FAMILIES, FIT_FAMILIES, strict=True):
-            found.append(Checkpoint(fit, data, stage, "fit", seed=3))
-            found.append(Checkpoint(judge, data, stage, "judge", seed=11))
-    found.append(Checkpoint("vgg", "clutter", "late", "fit", seed=3))
-    found.append(Checkpoint("resnet", "clutter", "late", "judge", seed=11))
+            found.append(Checkpoint(fit, data, "early", "fit", seed=3))
+            found.append(Checkpoint(judge, data, "early", "judge", seed=11))
+    for fit, judge, data in (
+        ("vgg", "resnet", "cifar"),
+        ("bare", "plain", "cifar"),
+        ("vgg", "resnet", "clutter"),
+    ):
+        found.append(Checkpoint(fit, data, "late", "fit", seed=3))
+        found.append(Checkpoint(judge, data, "late", "judge", seed=11))
     return found
 
 

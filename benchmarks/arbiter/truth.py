@@ -19,7 +19,7 @@ from neuroexapt.training import build_optimizer, evaluate, evaluation_batches
 HORIZON = 300
 SHARE = 1.0
 PRUNED = 0.25
-MOST_CONNECTIONS = 6
+MOST_CONNECTIONS = 4
 CRITERION = nn.CrossEntropyLoss()
 NEWBORNS = Newborns()
 
@@ -46,10 +46,14 @@ def sensed(checkpoint: Checkpoint, living: LivingModel, data_dir: Path) -> list[
     growing = [p.edit for p in proposals if p.edit.kind != "prune"]
     gains = growth_gain(living, growing, data, CRITERION, parts=1)
     known = {repr(gain.edit): gain for gain in gains.found}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for proposal in proposals:
         edit = proposal.edit
-        row = {"edit": edit.model_dump(mode="json"), "evidence": proposal.evidence}
+        row = {
+            "edit": edit.model_dump(mode="json"),
+            "evidence": proposal.evidence,
+            "loss": gains.loss,
+        }
         if (gain := known.get(repr(edit))) is not None:
             names = ("gain", "error", "dual", "share", "num_parameters", "params", "macs")
             row["gain"] = {name: getattr(gain, name) for name in names}

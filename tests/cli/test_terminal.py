@@ -66,12 +66,17 @@ def test_terminal_is_put_back_after_an_error():
 
 def test_summary_panel_shows_growth_and_the_way_on(finished: Path):
     summary = read_summary(finished / "summary.json").model_copy(
-        update={"params_seed": 1000, "params_final": 2500, "edits": 3, "splits": 2}
+        update={
+            "params_seed": 1000,
+            "params_final": 2500,
+            "edits": 3,
+            "kinds": {"split": 2, "connect": 1},
+        }
     )
     console = Console(file=io.StringIO(), width=100, record=True)
     console.print(summary_panel(summary, finished, "->"))
     text = console.export_text()
     assert "1,000 -> 2,500  (2.5 times)" in text
-    assert "3 edits: 2 splits, 0 connections" in text
+    assert "3 edits: 2 splits, 1 connection" in text
     assert str(finished)[:40] in text.replace("│", "")
     assert "neuroexapt.runs.load_model(" in text

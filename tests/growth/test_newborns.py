@@ -52,7 +52,7 @@ def adamw(parameters):
 
 @pytest.mark.parametrize("make", [sgd, adamw])
 def test_newborns_learn_at_their_own_rate_and_others_at_the_usual_one(make):
-    neutral = Newborns(bias_correction=False)
+    neutral = Newborns(lr=1, bias_correction=False)
     eager = Newborns(lr=3, steps=10, bias_correction=False)
     steps = {}
     for policy in (neutral, eager):
@@ -84,7 +84,7 @@ def test_newborns_rate_comes_down_to_the_usual_one():
 def test_newborns_under_adam_move_as_with_an_optimizer_of_their_own_age(steps):
     """A fresh Adam that sees the same gradients for the newborn columns is the oracle."""
     make = lambda ps: torch.optim.Adam(ps, lr=0.01, betas=(0.9, 0.99), eps=1e-12)  # noqa: E731
-    model, optimizer, _ = grown(Newborns(), make)
+    model, optimizer, _ = grown(Newborns(lr=1), make)
     twin = nn.Parameter(outgoing(model).detach()[:, 3:].clone())
     fresh = make([twin])
     for _ in range(steps):
@@ -96,7 +96,7 @@ def test_newborns_under_adam_move_as_with_an_optimizer_of_their_own_age(steps):
 
 def test_newborns_under_adam_rush_without_the_correction():
     moved = []
-    for policy in (Newborns(), Newborns(bias_correction=False)):
+    for policy in (Newborns(lr=1), Newborns(lr=1, bias_correction=False)):
         model, optimizer, _ = grown(policy, lambda ps: torch.optim.Adam(ps, lr=0.001), 2000)
         for _ in range(10):
             step(model, optimizer)
@@ -107,7 +107,7 @@ def test_newborns_under_adam_rush_without_the_correction():
 @pytest.mark.parametrize("make", [lambda ps: torch.optim.SGD(ps, lr=0.1, weight_decay=0.5), adamw])
 def test_newborns_can_be_spared_weight_decay(make):
     """Without gradients, decay is all there is."""
-    spared = Newborns(weight_decay=0, steps=10, bias_correction=False)
+    spared = Newborns(lr=1, weight_decay=0, steps=10, bias_correction=False)
     model, optimizer, _ = grown(spared, make)
     weight = model.graph_module.get_parameter("0.weight")
     before = weight.detach().clone()

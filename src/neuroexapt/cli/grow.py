@@ -18,6 +18,7 @@ from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
 from neuroexapt.cli.wording import complain
 from neuroexapt.errors import NeuroexaptError, RunError
+from neuroexapt.growth import POLICIES
 from neuroexapt.runs import (
     Reporter,
     Run,
@@ -105,6 +106,22 @@ def grow(
             rich_help_panel=_TO_BEGIN,
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"What decides where it grows: {', '.join(POLICIES)}.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    timing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What decides when: periodic, plateau, or gain (as soon as it pays).",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
     no_growth: Annotated[
         bool,
         typer.Option("--no-growth", help="Train the network as it is.", rich_help_panel=_TO_BEGIN),
@@ -151,6 +168,15 @@ def grow(
             rich_help_panel=_LIMITS,
         ),
     ] = None,
+    max_macs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            parser=_whole,
+            help="Multiply-accumulates for one image that growth never passes.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(
@@ -187,11 +213,14 @@ def grow(
         "epochs": epochs,
         "seed": seed,
         "max_params": max_params,
+        "max_macs": max_macs,
         "max_flops": max_flops,
         "config": config,
         "out": out,
         "amp": amp or None,
         "growth": False if no_growth else None,
+        "policy": policy,
+        "timing": timing,
     }
     options = {name: value for name, value in given.items() if value is not None}
     with _failing(2):
@@ -211,7 +240,11 @@ def _started(options: dict[str, Any], command: str) -> Run:
     file, out = options.pop("config", None), options.pop("out", None)
     settings = read_settings(file) if file is not None else {}
     if options.pop("amp", False):
-        settings = _in_half_precision(settings)
+        settings = _with(settings, "recipe", amp=True)
+    growing = {name: options.pop(name) for name in ("policy", "timing") if name in options}
+    if growing and False in (options.get("growth"), settings.get("growth")):
+        raise RunError("--no-growth leaves nothing to decide; leave out --policy and --timing")
+    settings = _with(settings, "growth", **growing) if growing else settings
     settings |= options
     if "data" not in settings:
         raise RunError(
@@ -224,12 +257,12 @@ def _started(options: dict[str, Any], command: str) -> Run:
     return start(config, out if out is not None else Path("runs", name), command)
 
 
-def _in_half_precision(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the recipe's `amp`; a recipe that is no table is left for `configure`."""
-    recipe = settings.get("recipe")
-    if not isinstance(recipe, dict | None):
+def _with(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
+    """Settings with values set within a table; one that is no table is left for `configure`."""
+    table = settings.get(part)
+    if not isinstance(table, dict | None):
         return settings
-    return settings | {"recipe": (recipe or {}) | {"amp": True}}
+    return settings | {part: (table or {}) | values}
 
 
 def _resumed(

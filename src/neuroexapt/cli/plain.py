@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neuroexapt.cli.wording import counted, duration, percent, reasons, short
+from neuroexapt.cli.wording import counted, duration, percent, short, why
 from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs import Beginning, Silent, Summary
 from neuroexapt.training import EpochRecord
@@ -37,7 +37,7 @@ class Plain(Silent):
         error = "unchecked" if growth.max_error is None else f"error {growth.max_error:.1e}"
         _line(
             f"grew: {growth.edit}: {growth.params_before:,} -> {growth.params_after:,} params, "
-            f"{error}; {reasons(growth.evidence)}"
+            f"{error}; {why(growth)}"
         )
 
     def refused(self, refusal: Refusal) -> None:

@@ -10,7 +10,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from neuroexapt.cli.wording import counted, duration, percent, reasons, short
+from neuroexapt.cli.wording import (
+    counted,
+    duration,
+    kinds_counted,
+    percent,
+    reasons,
+    short,
+    why,
+)
 from neuroexapt.growth import Growth, Refusal
 from neuroexapt.runs import Beginning, Summary
 from neuroexapt.training import EpochRecord
@@ -117,7 +125,7 @@ class Terminal:
             (f"{'+':>{COLUMNS[0][1]}}  ", GROWN),
             (str(growth.edit), GROWN),
             (f"  {growth.params_before:,} {self._arrow} {growth.params_after:,} params", "green"),
-            (f"  {reasons(dict(islice(growth.evidence.items(), 1)))}", "dim"),
+            (f"  {_briefly(growth)}", "dim"),
         )
         self._print(row)
 
@@ -150,11 +158,17 @@ class Terminal:
         self._console.print(row, no_wrap=True, overflow="ellipsis", highlight=False)
 
 
+def _briefly(growth: Growth) -> str:
+    """What speaks for a growth: what it is to save, or the first of what was sensed."""
+    if growth.predicted is None:
+        return reasons(dict(islice(growth.evidence.items(), 1)))
+    return why(growth).partition(";")[0]
+
+
 def summary_panel(summary: Summary, folder: Path, arrow: str) -> Panel:
     """What a run came to, in a frame."""
     factor = summary.params_final / max(summary.params_seed, 1)
-    kinds = f"{counted(summary.splits, 'split')}, {counted(summary.connections, 'connection')}"
-    edits = f"{counted(summary.edits, 'edit')}: {kinds}"
+    edits = f"{counted(summary.edits, 'edit')}: {kinds_counted(summary.kinds)}"
     rows = {
         "accuracy": f"[bold green]{percent(summary.test_accuracy)}[/] test, "
         f"{percent(summary.val_accuracy)} validation",

@@ -7,6 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from neuroexapt.growth import Growth
+
+_NOUNS = {
+    "split": "split",
+    "widen": "widening",
+    "deepen": "block",
+    "connect": "connection",
+    "attend": "attention",
+    "activate": "activation",
+    "settle": "settling",
+    "prune": "pruning",
+}
 _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
 
 
@@ -93,6 +105,54 @@ def reasons(evidence: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {_figure(value)}" for name, value in evidence.items()
     )
+
+
+def why(growth: Growth) -> str:
+    """Why a network grew there: what that is to save and to cost, or else what was sensed.
+
+    Example:
+        >>> from neuroexapt import Widen
+        >>> grown = Growth(
+        ...     epoch=5,
+        ...     edit=Widen(group="conv1", count=4),
+        ...     seed=0,
+        ...     evidence={"gain": 0.03, "error": 0.01, "compute": 0.08, "price": 0.004},
+        ...     predicted=0.012,
+        ...     scale=1.0,
+        ...     metric_before=0.5,
+        ...     max_error=0.0,
+        ...     checked_in="float32",
+        ...     params_before=100,
+        ...     params_after=120,
+        ...     macs_before=1000,
+        ...     macs_after=1083,
+        ...     seconds=0.1,
+        ... )
+        >>> why(grown)
+        'to save 1.2% of the loss, for 8.3% more compute; gain 0.03'
+    """
+    evidence = dict(growth.evidence)
+    if growth.predicted is None:
+        return reasons(evidence)
+    compute = math.expm1(evidence.pop("compute"))
+    for name in ("price", "error", "num_samples"):
+        evidence.pop(name, None)
+    kind = "more" if compute >= 0 else "less"
+    sign = "to save" if growth.predicted >= 0 else "at a loss of"
+    told = (
+        f"{sign} {percent(abs(growth.predicted))} of the loss, for {percent(abs(compute))} {kind}"
+    )
+    return f"{told} compute" + (f"; {reasons(evidence)}" if evidence else "")
+
+
+def kinds_counted(kinds: Mapping[str, int]) -> str:
+    """How many edits of each kind.
+
+    Example:
+        >>> kinds_counted({"split": 2, "deepen": 1})
+        '2 splits, 1 block'
+    """
+    return ", ".join(counted(number, _NOUNS[kind]) for kind, number in kinds.items())
 
 
 def _figure(value: Any) -> str:

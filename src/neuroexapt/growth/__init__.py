@@ -8,11 +8,13 @@ from neuroexapt.growth.division import InformationEntropyNeuronDivision
 from neuroexapt.growth.epochs import Loop
 from neuroexapt.growth.grower import Grower
 from neuroexapt.growth.newborns import Newborns, Nursery
+from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.record import Growth, Refusal
 from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
 
 __all__ = [
+    "POLICIES",
     "Budget",
     "DNMConfig",
     "DNMTrainer",

@@ -1,18 +1,18 @@
 """The arbiter: of everything that might change, what saves most for its cost, and is worth it."""
 
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from neuroexapt.edits import AnyEdit, Connect, Prune
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
+from neuroexapt.growth.config import Kind
 from neuroexapt.growth.prior import (
     Features,
     Prior,
     growing_features,
-    kind_of,
     pruning_features,
     shipped_prior,
 )
@@ -27,7 +27,11 @@ MOST_CONNECTIONS = 8
 SMALLEST_COST = 0.01
 """Every edit is taken to cost at least so large a share: time that MACs don't show."""
 PARTS = 8
-"""Parts of the data, at least, whose gradients are compared."""
+"""Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
+PART = 16
+"""Samples of a part, at least: batch norms go by them."""
+FEWEST_TO_PRUNE = 256
+"""With fewer samples, a unit may only seem to be of no use."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +51,33 @@ class Verdict:
 
 
 def candidates(situation: Situation) -> list[Proposal]:
-    """Whatever any nominator proposes that makes the network larger."""
+    """Whatever the nominators of the kinds in question propose that makes the network larger."""
     living, readings, share = situation.living, situation.readings, situation.config.share
-    return [
-        *nominate.nominate_splits(readings, living, share),
-        *nominate.nominate_widening(readings, living, share),
-        *nominate.nominate_blocks(living),
-        *itertools.islice(nominate.nominate_connections(readings, living), MOST_CONNECTIONS),
-        *nominate.nominate_attention(living),
-        *nominate.nominate_activations(living),
-    ]
+    nominated: dict[Kind, Callable[[], Iterable[Proposal]]] = {
+        "split": lambda: nominate.nominate_splits(readings, living, share),
+        "widen": lambda: nominate.nominate_widening(readings, living, share),
+        "deepen": lambda: nominate.nominate_blocks(living),
+        "connect": lambda: islice(
+            nominate.nominate_connections(readings, living), MOST_CONNECTIONS
+        ),
+        "attend": lambda: nominate.nominate_attention(living),
+        "activate": lambda: nominate.nominate_activations(living),
+    }
+    chosen = [propose for kind, propose in nominated.items() if kind in situation.config.kinds]
+    return [proposal for propose in chosen for proposal in propose()]
 
 
 def rank_by_worth(situation: Situation) -> Ranking:
     """Predict what each candidate saves, and order those that are worth it.
 
-    An edit pays if the share of the loss that it is predicted to save exceeds what training on
-    would save with the compute that the edit costs: with losses that fall as compute^-e, making the
-    rest of the training dearer by a factor c gives away a share of about e log c. Pruning pays if
-    it gives back more by that measure than it costs. Only growth whose gain is significantly above
-    zero counts at all.
+    An edit pays if the share of the loss that it is predicted to save exceeds its price. Where a
+    loss falls as compute^-e, making the rest of the training dearer by a factor c gives away about
+    e log c; e is the configuration's `exchange`, or with the timing "gain" what the loss is seen to
+    fall by. Only growth whose gain is significantly above zero counts at all.
+
+    Units are pruned only if no growth pays: while a network is too small, what its least units lose
+    it now is less than what they will. Then they go if the compute that they take is worth more
+    than the loss that they save.
     """
     growing = candidates(situation)
     gains = growth_gain(
@@ -74,7 +85,7 @@ def rank_by_worth(situation: Situation) -> Ranking:
         [proposal.edit for proposal in growing],
         situation.data,
         situation.criterion,
-        parts=max(math.ceil(PARTS / len(situation.data)), 1),
+        parts=_parts(situation),
         seed=int(situation.generator.initial_seed() % 2**31),
     )
     evidence = {id(proposal.edit): proposal.evidence for proposal in growing}
@@ -82,11 +93,17 @@ def rank_by_worth(situation: Situation) -> Ranking:
         _on_growth(gain, evidence[id(gain.edit)], gains.loss, situation) for gain in gains.found
     ]
     verdicts += _on_settling(situation)
-    if situation.config.prune:
+    if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
         verdicts += _on_pruning(gains.loss, situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(list(one_a_place(paying)), _why_nothing(ordered, situation), gains.flops)
+
+
+def _parts(on: Situation) -> int:
+    """Into how many parts each batch is cut."""
+    most = on.readings.num_samples // (PART * len(on.data))
+    return max(min(math.ceil(PARTS / len(on.data)), most), 1)
 
 
 def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
@@ -111,7 +128,7 @@ def _on_growth(gain: Gain, evidence: dict[str, object], loss: float, on: Situati
     cost = on.living.cost()
     saving, scale = _predicted(growing_features(gain, loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
-    price = compute * (on.elasticity or 0.0)
+    price = compute * _exchange(on)
     significant = gain.gain > SIGNIFICANT * gain.error
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
@@ -119,7 +136,7 @@ def _on_growth(gain: Gain, evidence: dict[str, object], loss: float, on: Situati
             "gain": gain.gain,
             "error": gain.error,
             "compute": compute,
-            "training_on": price,
+            "price": price,
             **evidence,
         },
         predicted=saving,
@@ -143,19 +160,26 @@ def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> flo
     return max(shares, default=0.0)
 
 
+def _exchange(on: Situation) -> float:
+    """Share of the loss that an e-fold of compute is worth."""
+    seen = on.elasticity if on.config.timing == "gain" else None
+    return on.config.exchange if seen is None else max(seen, on.config.exchange)
+
+
 def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
-    found = []
+    found: list[Verdict] = []
     cost = on.living.cost()
+    if on.readings.num_samples < FEWEST_TO_PRUNE:
+        return found
     for proposal in nominate.nominate_pruning(on.readings, on.living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
-        size = len(on.readings.saliency[proposal.edit.group])
         saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
-        removed = len(proposal.edit.units) / size
-        saving, scale = _predicted(pruning_features(saliency, removed, loss), on)
+        features = pruning_features(saliency, proposal.evidence["removed"], loss)
+        saving, scale = _predicted(features, on)
         macs = macs_of_units(on.living, proposal.edit.group, len(proposal.edit.units))
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
-        price = compute * (on.elasticity or 0.0)
-        told = {"compute": -compute, "training_on": -price, **proposal.evidence}
+        price = compute * _exchange(on)
+        told = {"compute": -compute, "price": -price, **proposal.evidence}
         proposal = Proposal(proposal.edit, told, predicted=saving, scale=scale)
         worth = price / max(-saving, 1e-6)
         found.append(Verdict(proposal, worth, price > -saving))
@@ -188,15 +212,12 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
             "is large enough for its data"
         )
     best = known[0].proposal
-    saving, price = best.predicted or 0.0, best.evidence["training_on"]
+    saving, price = best.predicted or 0.0, best.evidence["price"]
     if saving <= on.config.min_saving:
         told = f"under min_saving, {on.config.min_saving:.2%}"
     else:
-        told = f"and training on saves {price:.2%} for the same compute"
+        told = f"and the compute that it takes is worth {price:.2%}"
     return (
         f"nothing is worth its cost: the best of {len(growing)} proposals, {best.edit}, would save "
         f"{saving:.2%} of the loss, {told}"
     )
-
-
-__all__ = ["Verdict", "candidates", "kind_of", "one_a_place", "place_of", "rank_by_worth"]

@@ -1,10 +1,12 @@
 """How a network grows."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroexapt.growth.newborns import Newborns
+
+Kind: TypeAlias = Literal["split", "widen", "deepen", "connect", "attend", "activate", "prune"]
 
 
 class GrowthConfig(BaseModel):
@@ -12,8 +14,8 @@ class GrowthConfig(BaseModel):
 
     Attributes:
         policy: what decides where. "arbiter": of everything that any nominator proposes, whatever
-            is predicted to save most of the loss for its cost, as long as it saves more than
-            training on would. "papers": units of high entropy divide by chance, and layers whose
+            is predicted to save most of the loss for its cost, as long as that is worth it.
+            "papers": units of high entropy divide by chance, and layers whose
             gradients correlate are connected. "entropy", "correlation": the one or the other alone,
             strongest first. "random": anything, anywhere. "breakthrough": see
             `PerformanceBreakthroughSystem`.
@@ -25,8 +27,14 @@ class GrowthConfig(BaseModel):
         max_edits: edits at a time, at most (not with "papers", which has limits of its own).
         pace: at most by so many times may the MACs grow at a time (likewise).
         share: by how much of its size a group grows or shrinks in one edit (not with "papers").
-        prune: whether the arbiter may remove units whose loss costs less than their compute.
+        kinds: of edits that "arbiter" and "random" consider. Splits aren't among them by default:
+            where every kind was tried, a group gained less by dividing units than by new ones. The
+            arbiter prunes only when no growth pays and units' compute is worth more than what they
+            save; "random" never does.
         min_saving: share of the loss that an edit has to be predicted to save (arbiter).
+        exchange: share of the loss that it has to save, besides, for making the network e times as
+            dear to train; the least with the timing "gain", which goes by what training on is seen
+            to save (arbiter).
         entropy_threshold: normalised activation entropy from which a unit may divide, 0 to 1
             ("papers", "breakthrough").
         split_probability: chance that such a unit does ("papers").
@@ -52,8 +60,9 @@ class GrowthConfig(BaseModel):
     max_edits: int = Field(default=8, ge=1)
     pace: float = Field(default=2.0, gt=1)
     share: float = Field(default=0.5, gt=0, le=1)
-    prune: bool = True
+    kinds: tuple[Kind, ...] = ("widen", "deepen", "connect", "attend", "activate", "prune")
     min_saving: float = Field(default=0.001, ge=0)
+    exchange: float = Field(default=0.02, ge=0)
     entropy_threshold: float = Field(default=0.6, ge=0, le=1)
     split_probability: float = Field(default=0.3, ge=0, le=1)
     max_splits_per_layer: int = Field(default=3, ge=0)

@@ -30,6 +30,19 @@ class Mark:
     elasticity: float
 
 
+@dataclass(frozen=True)
+class Consequence:
+    """What followed a growth.
+
+    Attributes:
+        saved: share of the held-out loss (as a difference of logarithms) beyond the trend.
+        trend: share that training on alone would have saved, by the trend of before.
+    """
+
+    saved: float
+    trend: float
+
+
 @dataclass
 class Course:
     """The epochs so far.
@@ -72,12 +85,12 @@ class Course:
         )
         return found if found is not None or self.mark is None else self.mark.elasticity
 
-    def saved(self) -> float | None:
-        """Share of the loss that the last growth saved beyond its trend; None if not known."""
+    def consequence(self) -> Consequence | None:
+        """What followed the last growth; None if that isn't known."""
         if self.mark is None or not self.log_losses:
             return None
-        expected = self.mark.elasticity * math.log(self.compute[-1] / self.mark.compute)
-        return self.mark.log_loss - self._level() - expected
+        trend = self.mark.elasticity * math.log(self.compute[-1] / self.mark.compute)
+        return Consequence(self.mark.log_loss - self._level() - trend, trend)
 
     def grew(self) -> None:
         """Begin anew from a growth."""

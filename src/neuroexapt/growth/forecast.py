@@ -14,6 +14,8 @@ OWN_SPREAD = 0.5
 """How far a kind may be off the others."""
 NOISE = 0.03
 """Standard deviation of what is seen to follow a growth: held-out losses jump by so much."""
+DOUBT = 0.5
+"""The same, relative to what the trend would have saved: trends bend."""
 LEAST = 0.1
 """A scale isn't believed to be smaller: a kind that did harm once is to have other chances."""
 
@@ -25,16 +27,19 @@ class Outcome:
     Attributes:
         predicted: kind -> share of the loss that the prior expected its edits to save.
         saved: share of the loss that they saved together, beyond what training on would have.
+        trend: share that training on would have saved.
     """
 
     predicted: Mapping[str, float]
     saved: float
+    trend: float = 0.0
 
 
 def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     """By what to multiply the prior's savings, kind by kind.
 
-    What followed is the sum over kinds of scale x prediction, and noise; the scales are taken for
+    What followed is the sum over kinds of scale x prediction, and noise, the more of it the more
+    the trend alone would have brought; the scales are taken for
     normal around 1, with a part in common, so that every outcome also tells something of kinds that
     weren't tried. The result is their posterior mean.
 
@@ -53,7 +58,8 @@ def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     ).reshape(len(outcomes), len(names))
     saved = np.array([outcome.saved for outcome in outcomes])
     prior = COMMON_SPREAD**2 + OWN_SPREAD**2 * np.eye(len(names))
-    spread = design @ prior @ design.T + NOISE**2 * np.eye(len(outcomes))
+    doubt = np.array([DOUBT * outcome.trend for outcome in outcomes])
+    spread = design @ prior @ design.T + np.diag(NOISE**2 + doubt**2)
     surprise = np.linalg.solve(spread, saved - design.sum(1)) if outcomes else saved
     scales = 1 + prior @ design.T @ surprise
     return MappingProxyType(

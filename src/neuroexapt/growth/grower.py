@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 PROBE_SIZE = 8
 """Samples on which an edit's preservation is checked."""
+TRIES = 3
+"""Proposals that are looked at for each edit that may be made."""
 
 
 class Grower:
@@ -152,15 +154,16 @@ class Grower:
         return self._grow(train_loader, metric, samples)
 
     def _close(self, metric: float) -> None:
-        self.growths = with_outcome(self.growths, metric, self._course.saved())
+        self.growths = with_outcome(self.growths, metric, self._course.consequence())
 
     def _grow(self, train_loader: Iterable[Any], metric: float, samples: float) -> list[Change]:
         ranking = self._ranking(train_loader, samples)
         changes: list[Change] = []
         refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
-        for proposal in ranking.proposals:
-            if ranking.paced and len(changes) == self.config.max_edits:
+        limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
+        for proposal in ranking.proposals[: TRIES * limit]:
+            if len(changes) == limit:
                 break
             outcome = self._try(proposal, metric, most)
             if isinstance(outcome, Refusal):
@@ -261,7 +264,7 @@ class Grower:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave; the model has to be as it was by then."""
         self._course = Course.of(state["course"])
-        self._sampling = Sampling(state["flops_a_mac"])
+        self._sampling.flops_a_mac = state["flops_a_mac"]
         self._idle = state["idle"]
         self.flops, self.stopped = state["flops"], state["stopped"]
         self.nursery.load_state_dict(state["nursery"], self.living)

@@ -19,7 +19,8 @@ class Newborns(BaseModel):
 
     Attributes:
         lr: their learning rate at birth, relative to the others'; it approaches 1 in a straight
-            line over `steps`.
+            line over `steps`. Below 1 is a warm-up; the default did best in
+            `benchmarks/arbiter newborns`.
         weight_decay: their weight decay over that time, relative to the others'.
         steps: optimiser steps of that time; 0 for none.
         bias_correction: whether Adam's averages are corrected for the newborns' own age. They start
@@ -30,7 +31,7 @@ class Newborns(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(default=1.0, gt=0)
+    lr: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=1.0, ge=0)
     steps: int = Field(default=100, ge=0)
     bias_correction: bool = True

@@ -108,6 +108,7 @@ def nominate_pruning(readings: Readings, living: LivingModel, share: float) -> I
         units = saliency.argsort(stable=True)[:count].tolist()
         evidence = {
             "saliency": saliency[units].tolist(),
+            "removed": count / group.size,
             "num_dead": int(readings.dead[group.name][units].sum()),
             "num_samples": readings.num_samples,
         }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.edits import AnyEdit, Change
 from neuroexapt.errors import EditError, LimitError, PreservationError
+from neuroexapt.growth.course import Consequence
 from neuroexapt.growth.forecast import Outcome
 from neuroexapt.growth.prior import kind_of
 from neuroexapt.growth.proposal import Proposal
@@ -26,6 +27,8 @@ class Growth(BaseModel):
         saved: share of the held-out loss that followed beyond the trend of before, until the next
             growth; edits made together share it as they were predicted, or equally. None while the
             run hasn't got there, or isn't told its held-out loss.
+        trend: share of the loss that training on alone would have saved meanwhile, by the trend of
+            before: as `saved` is what goes beyond, it is no surer than that.
         metric_before: the metric at that time.
         followed: change of the metric until the next growth, shared likewise; None while the run
             hasn't got there.
@@ -47,6 +50,7 @@ class Growth(BaseModel):
     predicted: float | None
     scale: float
     saved: float | None = None
+    trend: float | None = None
     metric_before: float
     followed: float | None = None
     max_error: float | None
@@ -114,22 +118,24 @@ class Refusal(BaseModel):
         return cls(epoch=epoch, edit=edit, cause="fit", reason=str(error))
 
 
-def with_outcome(growths: Sequence[Growth], metric: float, saved: float | None) -> list[Growth]:
+def with_outcome(
+    growths: Sequence[Growth], metric: float, consequence: Consequence | None
+) -> list[Growth]:
     """Growths whose consequence was open, closed with what is known now.
 
     Args:
         growths: all so far.
         metric: as it is now.
-        saved: share of the held-out loss that those still open have saved together; None if that
-            isn't known.
+        consequence: of those still open together; None if that isn't known.
     """
     shares = iter(_shares([growth for growth in growths if growth.followed is None]))
     found = []
     for growth in growths:
         if growth.followed is None:
             share = next(shares)
-            followed = share * (metric - growth.metric_before)
-            update = {"followed": followed, "saved": None if saved is None else share * saved}
+            update = {"followed": share * (metric - growth.metric_before)}
+            if consequence is not None:
+                update |= {"saved": share * consequence.saved, "trend": consequence.trend}
             growth = growth.model_copy(update=update)
         found.append(growth)
     return found
@@ -148,7 +154,8 @@ def outcomes(growths: Sequence[Growth]) -> list[Outcome]:
             assert growth.predicted is not None, "only these were taken"
             kind = kind_of(growth.edit)
             predicted[kind] = predicted.get(kind, 0.0) + growth.predicted / growth.scale
-        found.append(Outcome(predicted, sum(growth.saved or 0.0 for growth in together)))
+        saved = sum(growth.saved or 0.0 for growth in together)
+        found.append(Outcome(predicted, saved, together[0].trend or 0.0))
     return found
 
 

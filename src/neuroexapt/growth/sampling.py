@@ -13,11 +13,13 @@ from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.signals.pairs import checked
 from neuroexapt.signals.untouched import untouched
 
-FEWEST = 32
-"""With fewer samples, sensing tells nothing; it waits until it can afford them."""
-FIRST_GUESS = {"arbiter": 60.0}
+FEWEST = {"arbiter": 128}
+"""Policy -> samples of which it needs so many to tell a gain from noise."""
+FEWEST_OTHERWISE = 32
+"""The same for policies that measure no gains."""
+FIRST_GUESS = {"arbiter": 30.0}
 """Policy -> FLOPs of sensing a sample and MAC of the model, before anything was sensed."""
-READINGS_ONLY = 4.0
+FIRST_GUESS_OTHERWISE = 4.0
 """The same for policies that measure no gains."""
 
 
@@ -26,15 +28,19 @@ class Sampling:
     """What a sample costs to sense, learnt as it goes.
 
     Attributes:
+        fewest: samples under which sensing waits until it can afford them.
         flops_a_mac: FLOPs of sensing one sample, for each of the model's multiply-accumulates.
     """
 
+    fewest: int
     flops_a_mac: float
 
     @classmethod
     def first(cls, policy: str) -> "Sampling":
         """Before anything was sensed."""
-        return cls(FIRST_GUESS.get(policy, READINGS_ONLY))
+        return cls(
+            FEWEST.get(policy, FEWEST_OTHERWISE), FIRST_GUESS.get(policy, FIRST_GUESS_OTHERWISE)
+        )
 
     def affordable(self, flops: float, macs: int) -> float:
         """How many samples may be looked at; 0 if too few for it to make sense.
@@ -44,7 +50,7 @@ class Sampling:
             macs: of the model.
         """
         samples = flops / (self.flops_a_mac * max(macs, 1))
-        return samples if samples >= FEWEST else 0.0
+        return samples if samples >= self.fewest else 0.0
 
     def learn(self, flops: int, num_samples: int, macs: int) -> None:
         """Take down what a sensing cost."""

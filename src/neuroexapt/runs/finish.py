@@ -19,6 +19,9 @@ from neuroexapt.runs.session import Session, Watched, take_down
 from neuroexapt.runs.summary import Summary, summarise
 from neuroexapt.training import EpochRecord
 
+OUTCOME = {"predicted", "saved", "trend", "followed"}
+"""What an event tells of a growth once it is known what followed."""
+
 
 def train_to_end(
     folder: RunFolder, session: Session, log: EventLog, command: str | None, reporter: Reporter
@@ -98,13 +101,12 @@ def _note_growths(
             log.append("edit", {"number": number} | _json(growth))
             reporter.grew(growth)
         elif growth.followed is not None and before[number].followed is None:
-            values = {"number": number, "predicted": growth.predicted, "followed": growth.followed}
-            log.append("outcome", values)
+            log.append("outcome", {"number": number} | _json(growth, OUTCOME))
 
 
-def _json(record: BaseModel) -> dict[str, Any]:
-    """A record as JSON values, in which numbers that JSON lacks are strings."""
-    values: dict[str, Any] = json.loads(record.model_dump_json())
+def _json(record: BaseModel, fields: set[str] | None = None) -> dict[str, Any]:
+    """A record, or some fields of it, as JSON values; numbers that JSON lacks are strings."""
+    values: dict[str, Any] = json.loads(record.model_dump_json(include=fields))
     return values
 
 

@@ -108,7 +108,9 @@ def build(config: GrowConfig, checkpoint: Checkpoint | None = None) -> Session:
     criterion = build_criterion(config.recipe)
     grower = None
     if config.growth is not None:
-        budget = Budget(params=config.max_params, train_flops=config.max_flops)
+        budget = Budget(
+            params=config.max_params, macs=config.max_macs, train_flops=config.max_flops
+        )
         grower = Grower(living, optimizer, criterion, budget, config.growth, config.seed)
     loop = Loop(
         living,

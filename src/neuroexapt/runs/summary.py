@@ -35,6 +35,7 @@ class Summary(BaseModel):
         edits: how many.
         splits: edits that divided units.
         connections: edits that added a connection.
+        kinds: kind of edit -> how many, the most frequent first.
         epochs: trained.
         seconds: wall time, of all sittings.
         stopped: why the run ended.
@@ -63,6 +64,7 @@ class Summary(BaseModel):
     edits: int
     splits: int
     connections: int
+    kinds: dict[str, int]
     epochs: int
     seconds: float
     stopped: str
@@ -107,6 +109,7 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
         edits=len(loop.living.edits),
         splits=kinds["split"],
         connections=kinds["connect"],
+        kinds=dict(kinds.most_common()),
         epochs=loop.epoch,
         seconds=session.seconds,
         stopped=_why_stopped(session),

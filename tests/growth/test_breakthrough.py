@@ -1,0 +1,110 @@
+"""Breaking through a plateau: when, and by what."""
+
+import pytest
+import torch
+from small import CRITERION, batches, model
+
+from neuroexapt import DataError, EditError, LivingModel, PerformanceBreakthroughSystem, sense
+from neuroexapt.training import EpochRecord, History
+
+RISING = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.79, 0.81]
+LEVEL = [0.8, 0.81, 0.8, 0.79, 0.8, 0.81, 0.8, 0.79]
+
+
+def living() -> LivingModel:
+    return LivingModel(model(), batches()[0][0][:4])
+
+
+def system(**given) -> PerformanceBreakthroughSystem:
+    return PerformanceBreakthroughSystem(batches(), entropy_threshold=0.1, **given)
+
+
+def test_plateau_is_told_from_noise():
+    found = system()
+    assert not found.detect_performance_plateau(RISING)
+    assert found.detect_performance_plateau(LEVEL)
+    lucky = [*LEVEL[:4], 0.95, *LEVEL[5:]]
+    assert found.detect_performance_plateau(lucky)
+    unlucky = [*RISING[:-1], 0.3]
+    assert not found.detect_performance_plateau(unlucky)
+
+
+def test_plateau_of_a_history_is_that_of_its_validation_accuracy():
+    history = History()
+    for epoch, accuracy in enumerate(LEVEL):
+        record = EpochRecord(
+            epoch=epoch, train_loss=1, train_accuracy=0.5, val_loss=1, val_accuracy=accuracy,
+            lr=0.1, flops=1, params=1, macs=1, seconds=0,
+        )  # fmt: skip
+        history.append(record)
+    assert system().detect_performance_plateau(history)
+
+
+def test_expansion_follows_the_four_strategies_and_keeps_the_function():
+    grown = living()
+    x = batches()[0][0]
+    before = grown.eval()(x)
+    changes = system().attempt_architecture_expansion(grown, LEVEL)
+    kinds = [change.edit.kind for change in changes]
+    assert list(dict.fromkeys(kinds)) == ["split", "deepen", "attend", "activate"]
+    torch.testing.assert_close(grown.eval()(x), before, rtol=1e-4, atol=1e-5)
+    assert system().attempt_architecture_expansion(grown, RISING) == []
+
+
+def test_expansion_carries_the_optimizer():
+    grown = living()
+    optimizer = torch.optim.SGD(grown.parameters(), lr=0.1, momentum=0.9)
+    CRITERION(grown(batches()[0][0]), batches()[0][1]).backward()
+    optimizer.step()
+    system().attempt_architecture_expansion(grown, LEVEL, optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in grown.parameters()}
+
+
+def test_blocks_are_added_under_the_size_threshold_only():
+    grown = living()
+    changes = system(size_threshold=1).attempt_architecture_expansion(grown, LEVEL)
+    assert "deepen" not in {change.edit.kind for change in changes}
+
+
+def test_strategies_find_new_places_every_time():
+    grown = living()
+    found = system()
+    for strategy in (
+        found.add_residual_blocks,
+        found.inject_attention_mechanisms,
+        found.evolve_activation_functions,
+    ):
+        first, second = (strategy(grown)[0].edit for _ in range(2))
+        assert first != second
+
+
+def test_overloaded_units_are_those_of_the_highest_entropy():
+    grown = living()
+    overloaded = system(share=0.5).identify_overloaded_neurons(grown)
+    readings = sense(grown, batches(), gradients=False)
+    for name, units in overloaded.items():
+        entropy = readings.entropy[name]
+        rest = sorted(set(range(len(entropy))) - set(units))
+        assert entropy[list(units)].min() >= entropy[rest].max()
+        assert entropy[list(units)].min() > 0.1
+
+
+def test_splits_are_all_checked_before_the_first():
+    grown = living()
+    with pytest.raises(EditError):
+        system().split_neurons(grown, {"0": (1,), "3": (99,)})
+    assert grown.edits == ()
+
+
+def test_errors_say_what_to_do():
+    with pytest.raises(ValueError, match="give train_loader"):
+        PerformanceBreakthroughSystem().identify_overloaded_neurons(living())
+    with pytest.raises(ValueError, match="can't change its structure"):
+        system().add_residual_blocks(model())
+    with pytest.raises(ValueError, match="share 2"):
+        PerformanceBreakthroughSystem(share=2)
+    with pytest.raises(ValueError, match="window is 3"):
+        system(window=3).detect_performance_plateau(LEVEL)
+    with pytest.raises(DataError, match="no batch"):
+        PerformanceBreakthroughSystem([]).identify_overloaded_neurons(living())

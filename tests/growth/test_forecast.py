@@ -1,0 +1,64 @@
+"""What a run teaches about the prior's savings."""
+
+import numpy as np
+import pytest
+
+from neuroexapt.growth.forecast import (
+    COMMON_SPREAD,
+    DOUBT,
+    LEAST,
+    NOISE,
+    OWN_SPREAD,
+    Outcome,
+    elasticity,
+    learnt_scales,
+)
+
+
+def test_scales_are_one_before_anything_followed():
+    assert dict(learnt_scales([])) == {"other": 1.0}
+
+
+def test_scales_of_one_outcome_are_the_posterior_mean_by_hand():
+    """One kind, one outcome: a scalar Gaussian."""
+    found = learnt_scales([Outcome({"widen": 0.1}, saved=0.3)])
+    variance = COMMON_SPREAD**2 + OWN_SPREAD**2
+    gain = variance * 0.1 / (0.1**2 * variance + NOISE**2)
+    assert found["widen"] == pytest.approx(1 + gain * (0.3 - 0.1))
+    assert found["other"] == pytest.approx(1 + gain * 0.2 * COMMON_SPREAD**2 / variance)
+
+
+def test_scales_recover_each_kind_from_many_outcomes():
+    rng = np.random.default_rng(0)
+    true = {"widen": 0.5, "deepen": 2.0}
+    outcomes = []
+    for _ in range(200):
+        predicted = {kind: rng.uniform(0, 0.05) for kind in true}
+        saved = sum(true[kind] * predicted[kind] for kind in true) + rng.normal(0, NOISE)
+        outcomes.append(Outcome(predicted, saved))
+    found = learnt_scales(outcomes)
+    for kind, scale in true.items():
+        assert found[kind] == pytest.approx(scale, abs=0.25)
+
+
+def test_scales_learn_less_where_the_trend_was_steep():
+    steep, level = (learnt_scales([Outcome({"widen": 0.1}, 0.3, trend=t)]) for t in (1.0, 0.0))
+    assert 1 < steep["widen"] < level["widen"]
+    assert DOUBT > 0
+
+
+def test_scales_never_fall_to_nothing():
+    assert learnt_scales([Outcome({"widen": 0.1}, -2.0)] * 9)["widen"] == LEAST
+
+
+def test_elasticity_of_a_power_law_is_its_exponent_whatever_one_outlier_says():
+    compute = [1.0, 2, 3, 4, 5, 6, 7]
+    losses = [c**-0.3 for c in compute]
+    assert elasticity(compute, losses) == pytest.approx(0.3)
+    losses[4] *= 5
+    assert elasticity(compute, losses) == pytest.approx(0.3, rel=0.3)
+
+
+def test_elasticity_of_a_rising_loss_is_zero_and_of_too_few_unknown():
+    assert elasticity([1, 2, 3], [1.0, 1.1, 1.2]) == 0
+    assert elasticity([1, 2], [1.0, 0.5]) is None

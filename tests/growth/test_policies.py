@@ -1,0 +1,244 @@
+"""What each policy would do, and in which order."""
+
+import copy
+import math
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from small import CRITERION, batches, model
+from torch import nn
+
+from neuroexapt import Budget, GrowthConfig, LivingModel, Prune, Split, Widen, sense
+from neuroexapt.growth import POLICIES, arbiter
+from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth
+from neuroexapt.growth.prior import Prior
+from neuroexapt.growth.proposal import Proposal
+from neuroexapt.growth.situation import Situation
+
+EVEN = Prior(
+    horizon=300,
+    kinds=dict.fromkeys(
+        ("split", "widen", "deepen", "connect", "attend-channels", "attend-positions", "activate"),
+        math.log(0.01),
+    )
+    | {"prune": math.log(0.01)},
+    exponents={"grow": {"gain": 0.5}, "prune": {"saliency": 1.0}},
+    source="by hand",
+)
+
+
+def task(count: int = 4, noise: float = 0.0) -> list[Any]:
+    """Batches of pictures whose class is where they are bright; or, with noise 1, by chance."""
+    generator = torch.Generator().manual_seed(5)
+    found = []
+    for _ in range(count):
+        x = torch.randn(64, 1, 6, 6, generator=generator)
+        classes = x[:, 0].reshape(64, 3, -1).mean(2).argmax(1)
+        drawn = torch.randint(3, (64,), generator=generator)
+        by_chance = torch.rand(64, generator=generator) < noise
+        found.append((x, torch.where(by_chance, drawn, classes)))
+    return found
+
+
+@cache
+def _trained(noise: float) -> LivingModel:
+    living = LivingModel(model(), batches()[0][0][:4])
+    optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
+    for x, classes in task(250, noise):
+        optimizer.zero_grad()
+        CRITERION(living(x), classes).backward()
+        optimizer.step()
+    return living
+
+
+def trained(noise: float = 0.0) -> LivingModel:
+    """The small network after some steps on the task, when it is short of something."""
+    return copy.deepcopy(_trained(noise))
+
+
+def situation(
+    living: LivingModel | None = None,
+    data: list[Any] | None = None,
+    config: GrowthConfig | None = None,
+    **given: Any,
+) -> Situation:
+    living = living or trained()
+    data = data or task()
+    defaults = {
+        "criterion": CRITERION,
+        "config": config or GrowthConfig(policy="arbiter"),
+        "budget": Budget(),
+        "generator": torch.Generator().manual_seed(0),
+        "scales": MappingProxyType({"other": 1.0}),
+        "elasticity": None,
+    }
+    readings = sense(living, data, CRITERION, num_batches=len(data))
+    return Situation(living, readings, data, **(defaults | given))
+
+
+@pytest.fixture
+def even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prior that goes by the gain alone."""
+    monkeypatch.setattr(arbiter, "shipped_prior", lambda: EVEN)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policy_proposes_what_fits_and_leaves_the_model_alone(name):
+    config = GrowthConfig(policy=name, entropy_threshold=0.1, split_probability=1.0)
+    given = situation(config=config)
+    before = {k: v.clone() for k, v in given.living.state_dict().items()}
+    ranking = POLICIES[name](given)
+    assert ranking.proposals
+    assert ranking.otherwise
+    for key, value in given.living.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    change = given.living.apply(ranking.proposals[0].edit)
+    assert change.max_error <= 1e-5 or isinstance(change.edit, Prune)
+
+
+def test_arbiter_orders_by_saving_for_compute(even):
+    given = situation()
+    ranking = rank_by_worth(given)
+    evidence = [p.evidence for p in ranking.proposals]
+    worth = [
+        p.predicted / max(p.evidence["compute"], arbiter.SMALLEST_COST) for p in ranking.proposals
+    ]
+    assert worth == sorted(worth, reverse=True)
+    assert all(e["gain"] > arbiter.SIGNIFICANT * e["error"] for e in evidence)
+    assert all(p.predicted > p.evidence["price"] for p in ranking.proposals)
+    assert ranking.flops > 0
+
+
+def test_arbiter_predicts_by_the_prior_and_the_scale_of_the_kind(even):
+    plain = {repr(p.edit): p for p in rank_by_worth(situation()).proposals}
+    scales = MappingProxyType({"widen": 0.5, "other": 2.0})
+    scaled = rank_by_worth(situation(scales=scales)).proposals
+    assert scaled
+    for proposal in scaled:
+        scale = scales.get(proposal.edit.kind, 2.0)
+        assert proposal.scale == scale
+        if repr(proposal.edit) in plain:
+            expected = scale * plain[repr(proposal.edit)].predicted
+            assert proposal.predicted == pytest.approx(expected, rel=1e-5)
+
+
+def test_arbiter_finds_nothing_where_labels_are_chance(even):
+    """There is nothing to learn, so no gain can stand out; many candidates don't change that."""
+    living = trained(noise=1.0)
+    found = [
+        rank_by_worth(situation(living, task(8, noise=1.0), generator=generator(seed)))
+        for seed in range(5)
+    ]
+    assert sum(p.edit.kind != "prune" for ranking in found for p in ranking.proposals) <= 2
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_arbiter_says_why_nothing_pays(even):
+    config = GrowthConfig(policy="arbiter", min_saving=0.9, kinds=("widen",))
+    ranking = rank_by_worth(situation(config=config))
+    assert not ranking.proposals
+    assert "nothing is worth its cost: the best of" in ranking.otherwise
+    assert "under min_saving" in ranking.otherwise
+
+
+def test_arbiter_waits_while_training_on_saves_more(even):
+    config = GrowthConfig(policy="arbiter", timing="gain")
+    assert rank_by_worth(situation(config=config, elasticity=0.0)).proposals
+    steep = rank_by_worth(situation(config=config, elasticity=100.0))
+    dear = [p for p in steep.proposals if p.evidence["compute"] > 0.01]
+    assert not dear
+
+
+def test_arbiter_prefers_what_fits_the_rest_of_the_budget(even):
+    """Of two equal gains the one that leaves more of the budget comes first."""
+    living = trained()
+    free = rank_by_worth(situation(living)).proposals
+    tight = Budget(params=living.cost().params + 20)
+    bound = rank_by_worth(situation(living, budget=tight)).proposals
+    size = {repr(p.edit): p.edit.num_added(living) for p in free}
+    assert size[repr(bound[0].edit)] <= size[repr(free[0].edit)]
+
+
+def test_arbiter_prunes_only_when_no_growth_pays(even):
+    growing = rank_by_worth(situation())
+    assert not [p for p in growing.proposals if p.edit.kind == "prune"]
+    config = GrowthConfig(policy="arbiter", min_saving=0.9, exchange=5.0)
+    level = rank_by_worth(situation(config=config))
+    assert {p.edit.kind for p in level.proposals} == {"prune"}
+    assert all(p.evidence["compute"] < 0 for p in level.proposals)
+    assert all(p.predicted <= 0 for p in level.proposals)
+
+
+def test_arbiter_does_not_prune_on_few_samples(even):
+    config = GrowthConfig(policy="arbiter", min_saving=0.9, exchange=5.0)
+    assert not rank_by_worth(situation(data=task(2), config=config)).proposals
+
+
+def test_arbiter_considers_only_the_kinds_that_are_asked_for():
+    config = GrowthConfig(policy="arbiter", kinds=("split", "attend"))
+    assert {p.edit.kind for p in candidates(situation(config=config))} == {"split", "attend"}
+
+
+def test_one_place_is_taken_once():
+    proposals = [
+        Proposal(Widen(group="0", count=2), {}),
+        Proposal(Split(group="0", units=(1,)), {}),
+        Proposal(Widen(group="3", count=2), {}),
+    ]
+    assert list(one_a_place(proposals)) == [proposals[0], proposals[2]]
+    assert place_of(proposals[2].edit) == "3"
+
+
+def test_entropy_policy_takes_the_fullest_group_first():
+    given = situation(config=GrowthConfig(policy="entropy"))
+    found = POLICIES["entropy"](given).proposals
+    means = [float(given.readings.entropy[p.edit.group].mean()) for p in found]
+    assert means == sorted(means, reverse=True)
+    assert {p.edit.kind for p in found} == {"split"}
+
+
+def test_correlation_policy_takes_the_strongest_first_and_none_under_the_floor():
+    given = situation(config=GrowthConfig(policy="correlation"))
+    found = POLICIES["correlation"](given).proposals
+    strengths = [abs(p.evidence["correlation"]) for p in found]
+    assert strengths == sorted(strengths, reverse=True)
+    assert all(s > given.readings.noise_floor for s in strengths)
+    assert {p.edit.kind for p in found} == {"connect"}
+
+
+def test_random_policy_depends_on_the_generator_only():
+    config = GrowthConfig(policy="random")
+    living = trained()
+    orders = [
+        [
+            p.edit
+            for p in POLICIES["random"](situation(living, config=config, generator=g)).proposals
+        ]
+        for g in (generator(1), generator(1), generator(2))
+    ]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_breakthrough_policy_follows_its_strategies_in_order():
+    config = GrowthConfig(policy="breakthrough", entropy_threshold=0.1)
+    kinds = [p.edit.kind for p in POLICIES["breakthrough"](situation(config=config)).proposals]
+    assert list(dict.fromkeys(kinds)) == ["split", "deepen", "attend", "activate"]
+
+
+def test_gain_timing_needs_the_arbiter():
+    with pytest.raises(ValueError, match="the policy 'random' predicts no gains"):
+        GrowthConfig(policy="random", timing="gain")
+
+
+def test_ranking_of_a_model_without_places_says_so():
+    living = LivingModel(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), batches()[0][0][:4])
+    config = GrowthConfig(policy="arbiter", kinds=("widen",))
+    ranking = rank_by_worth(situation(living, config=config))
+    assert not ranking.proposals
+    assert ranking.otherwise == "nothing can be proposed for this model"
