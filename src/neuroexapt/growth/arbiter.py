@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scipy.stats import t
+
 from neuroexapt.edits import AnyEdit, Connect, Prune
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
@@ -18,15 +20,15 @@ from neuroexapt.growth.prior import (
 )
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
-from neuroexapt.signals import Gain, growth_gain, macs_of_units
+from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 
-SIGNIFICANT = 2.0
-"""A gain counts from so many of its standard errors."""
+CHANCE = 0.05
+"""How often, at most, noise alone may pass for something to gain, whatever is proposed."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 SMALLEST_COST = 0.01
 """Every edit is taken to cost at least so large a share: time that MACs don't show."""
-PARTS = 8
+PARTS = 16
 """Parts of the data, at least, whose gradients are compared."""
 
 
@@ -65,8 +67,9 @@ def rank_by_worth(situation: Situation) -> Ranking:
     An edit pays if the share of the loss that it is predicted to save exceeds what training on
     would save with the compute that the edit costs: with losses that fall as compute^-e, making the
     rest of the training dearer by a factor c gives away a share of about e log c. Pruning pays if
-    it gives back more by that measure than it costs. Only growth whose gain is significantly above
-    zero counts at all.
+    it gives back more by that measure than it costs. Growth counts only if there is anything to
+    gain that stands out from noise (`stands_out`), and only edits whose own part in that is above
+    its standard error.
     """
     growing = candidates(situation)
     gains = growth_gain(
@@ -78,8 +81,10 @@ def rank_by_worth(situation: Situation) -> Ranking:
         seed=int(situation.generator.initial_seed() % 2**31),
     )
     evidence = {id(proposal.edit): proposal.evidence for proposal in growing}
+    anything = stands_out(gains)
     verdicts = [
-        _on_growth(gain, evidence[id(gain.edit)], gains.loss, situation) for gain in gains.found
+        _on_growth(gain, evidence[id(gain.edit)], gains, anything, situation)
+        for gain in gains.found
     ]
     verdicts += _on_settling(situation)
     if situation.config.prune:
@@ -87,6 +92,25 @@ def rank_by_worth(situation: Situation) -> Ranking:
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(list(one_a_place(paying)), _why_nothing(ordered, situation), gains.flops)
+
+
+def stands_out(gains: Gains) -> bool:
+    """Whether edits could do anything about the loss that the last layer can't, beyond noise.
+
+    There are dozens of edits, so that some gain exceeds two standard errors by chance nearly every
+    time. Two questions are asked that noise answers with yes in at most `CHANCE` of all cases, in
+    half of it each: whether the edits gain anything together, where many gain a little; and
+    whether any one does by Bonferroni's bound, where only one kind of edit would help.
+    """
+    if not gains.found:
+        return False
+    freedom = gains.num_parts - 1
+    together = t.isf(CHANCE / 2, freedom)
+    alone = t.isf(CHANCE / 2 / len(gains.found), freedom)
+    return bool(
+        gains.together > together * gains.together_error
+        or any(gain.beyond > alone * gain.beyond_error for gain in gains.found)
+    )
 
 
 def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
@@ -107,17 +131,21 @@ def place_of(edit: AnyEdit) -> str:
     return str(next(getattr(edit, field) for field in fields if hasattr(edit, field)))
 
 
-def _on_growth(gain: Gain, evidence: dict[str, object], loss: float, on: Situation) -> Verdict:
+def _on_growth(
+    gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
+) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(growing_features(gain, loss, cost), on)
+    saving, scale = _predicted(growing_features(gain, gains.loss, cost, gains.own), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * (on.elasticity or 0.0)
-    significant = gain.gain > SIGNIFICANT * gain.error
+    significant = anything and gain.beyond > gain.beyond_error
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {
             "gain": gain.gain,
             "error": gain.error,
+            "beyond": gain.beyond,
+            "beyond_error": gain.beyond_error,
             "compute": compute,
             "training_on": price,
             **evidence,
@@ -199,4 +227,12 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
     )
 
 
-__all__ = ["Verdict", "candidates", "kind_of", "one_a_place", "place_of", "rank_by_worth"]
+__all__ = [
+    "Verdict",
+    "candidates",
+    "kind_of",
+    "one_a_place",
+    "place_of",
+    "rank_by_worth",
+    "stands_out",
+]

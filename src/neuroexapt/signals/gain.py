@@ -20,6 +20,9 @@ from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.remainder import Remainder, gradients_through
 from neuroexapt.signals.untouched import untouched
 
+TINY = 1e-30
+"""A squared norm below this is none."""
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -63,6 +66,10 @@ class Gains:
         refused: edits that don't fit, with the reason.
         loss: mean over the passes, in train mode; not a number if nothing fits.
         own: `beyond` of all parameters that the model has: what training on would bring at first.
+        together: mean over the edits of `beyond`, each relative to the mean squared norm of its own
+            gradients on the parts: whether there is anything to gain at all.
+        together_error: standard error of `together`.
+        num_parts: of the data, whose gradients were compared.
         num_samples: that were looked at.
         flops: of all passes (2 for each multiply-accumulate).
         seconds: wall time.
@@ -72,6 +79,9 @@ class Gains:
     refused: tuple[tuple[Edit, str], ...]
     loss: float
     own: float
+    together: float
+    together_error: float
+    num_parts: int
     num_samples: int
     flops: int
     seconds: float
@@ -143,6 +153,7 @@ def growth_gain(
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
     rest = Remainder(living)
+    grams: list[Tensor] = []
     own = living.cost().macs
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
@@ -152,15 +163,28 @@ def growth_gain(
         macs = record_shapes(attached.model, living.example_inputs)
         positions = positions_of(attached.model, living.example_inputs.batch_size)
         for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
-            known[reading.number] = _gain(reading, rows, rest_rows, positions)
+            gram = _products(rest_rows)
+            grams.append(gram / gram.diagonal().mean().clamp_min(TINY))
+            known[reading.number] = _gain(reading, rows, gram, positions)
         # What the last layer reads; then once forward, and back for the loss and for what remains
         # of it: activations' gradients of everything, weights' gradients of what is new.
         flops += (2 * own + 6 * macs + 4 * max(macs - own, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
     beyond = _own(living, data, criterion, rest)
     flops += 8 * own * num_samples
-    seconds = time.perf_counter() - start
-    return Gains(found, tuple(refused), loss, beyond, num_samples, flops, seconds)
+    mean = torch.stack(grams).mean(0) if grams else torch.zeros(len(data), len(data))
+    return Gains(
+        found,
+        tuple(refused),
+        loss,
+        beyond,
+        pairwise_mean(mean),
+        _jackknife(mean),
+        len(data),
+        num_samples,
+        flops,
+        time.perf_counter() - start,
+    )
 
 
 def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
@@ -251,14 +275,20 @@ def _finite(gradient: Tensor, edit: Edit) -> Tensor:
     return gradient.float().cpu()
 
 
-def _gain(reading: Reading, rows: Tensor, remaining: Tensor, positions: Mapping[str, int]) -> Gain:
-    """The statistics of one edit from its gradients on each part of the data."""
-    gram = rows.double() @ rows.double().T
+def _gain(reading: Reading, rows: Tensor, rest: Tensor, positions: Mapping[str, int]) -> Gain:
+    """The statistics of one edit.
+
+    Args:
+        reading: of the edit.
+        rows: its gradients on each part of the data.
+        rest: products with each other of those of what remains of the loss.
+        positions: path of a weight -> how often a sample uses each of its numbers.
+    """
+    gram = _products(rows)
     gain, error = pairwise_mean(gram), _jackknife(gram)
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
     dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
     own = float(gram.diagonal().mean())
-    rest = remaining.double() @ remaining.double().T
     return Gain(
         reading.edit,
         gain,
@@ -271,6 +301,10 @@ def _gain(reading: Reading, rows: Tensor, remaining: Tensor, positions: Mapping[
         params=sum(reading.added.values()),
         macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
     )
+
+
+def _products(rows: Tensor) -> Tensor:
+    return rows.double() @ rows.double().T
 
 
 def _jackknife(gram: Tensor) -> float:
