@@ -194,20 +194,6 @@ def test_gain_finds_where_width_is_missing():
     assert per_unit[1] > 3 * max(per_unit[0], per_unit[2])
 
 
-def test_own_gain_is_that_of_what_the_last_layer_can_not_follow():
-    living = trained()
-    data = doubled(2)
-    gains = growth_gain(living, EDITS[:1], data, CRITERION, parts=1)
-    rows = []
-    for inputs, targets in data:
-        net = copy.deepcopy(living.graph_module).train()
-        outputs = net(inputs)
-        (gradient,) = torch.autograd.grad(CRITERION(outputs, targets), outputs, retain_graph=True)
-        outputs.backward(fitted_away(gradient, head_reads(living, inputs)))
-        rows.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
-    assert gains.own == pytest.approx(float(rows[0] @ rows[1]), rel=1e-6)
-
-
 def test_what_the_last_layer_can_follow_is_no_gain_beyond_it():
     """Only the last layer is off: whatever would help at once, training on does as well."""
     torch.manual_seed(0)
@@ -221,7 +207,6 @@ def test_what_the_last_layer_can_follow_is_no_gain_beyond_it():
     gains = growth_gain(LivingModel(net, x[:2]), edits, [(x, y)], nn.MSELoss(), parts=8)
     assert all(gain.gain > 3 * gain.error for gain in gains.found)
     assert all(gain.beyond < 1e-9 * gain.gain for gain in gains.found)
-    assert abs(gains.own) < 1e-9
 
 
 def test_gain_tells_what_does_not_fit():

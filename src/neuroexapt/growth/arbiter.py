@@ -24,6 +24,8 @@ from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 
 CHANCE = 0.05
 """How often, at most, noise alone may pass for something to gain, whatever is proposed."""
+SIGNIFICANT = 2.0
+"""An edit counts if it gains so many standard errors beyond what the last layer can do."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 SMALLEST_COST = 0.01
@@ -68,8 +70,8 @@ def rank_by_worth(situation: Situation) -> Ranking:
     would save with the compute that the edit costs: with losses that fall as compute^-e, making the
     rest of the training dearer by a factor c gives away a share of about e log c. Pruning pays if
     it gives back more by that measure than it costs. Growth counts only if there is anything to
-    gain that stands out from noise (`stands_out`), and only edits whose own part in that is above
-    its standard error.
+    gain that stands out from noise (`stands_out`), and only edits that gain significantly beyond
+    what the last layer can do about the loss.
     """
     growing = candidates(situation)
     gains = growth_gain(
@@ -95,21 +97,25 @@ def rank_by_worth(situation: Situation) -> Ranking:
 
 
 def stands_out(gains: Gains) -> bool:
-    """Whether edits could do anything about the loss that the last layer can't, beyond noise.
+    """Whether edits could do anything about the loss, beyond noise.
 
     There are dozens of edits, so that some gain exceeds two standard errors by chance nearly every
-    time. Two questions are asked that noise answers with yes in at most `CHANCE` of all cases, in
-    half of it each: whether the edits gain anything together, where many gain a little; and
-    whether any one does by Bonferroni's bound, where only one kind of edit would help.
+    time. Four questions are asked, each of which noise answers with yes in at most a quarter of
+    `CHANCE`: whether the edits gain anything together, where many gain a little; and whether any
+    one does by Bonferroni's bound, where only one kind of edit would help; both of the whole loss
+    and of what the last layer can't do about it.
     """
     if not gains.found:
         return False
-    freedom = gains.num_parts - 1
-    together = t.isf(CHANCE / 2, freedom)
-    alone = t.isf(CHANCE / 2 / len(gains.found), freedom)
+    freedom, each = gains.num_parts - 1, CHANCE / 4
+    together = t.isf(each, freedom)
+    alone = t.isf(each / len(gains.found), freedom)
     return bool(
-        gains.together > together * gains.together_error
-        or any(gain.beyond > alone * gain.beyond_error for gain in gains.found)
+        any(value > together * error for value, error in (gains.together, gains.together_beyond))
+        or any(
+            gain.gain > alone * gain.error or gain.beyond > alone * gain.beyond_error
+            for gain in gains.found
+        )
     )
 
 
@@ -135,10 +141,10 @@ def _on_growth(
     gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
 ) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(growing_features(gain, gains.loss, cost, gains.own), on)
+    saving, scale = _predicted(growing_features(gain, gains.loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * (on.elasticity or 0.0)
-    significant = anything and gain.beyond > gain.beyond_error
+    significant = anything and gain.beyond > SIGNIFICANT * gain.beyond_error
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {

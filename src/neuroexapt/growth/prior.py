@@ -83,16 +83,14 @@ def kind_of(edit: AnyEdit) -> str:
     return f"{edit.kind}-{edit.form}" if isinstance(edit, Attend) else edit.kind
 
 
-def growing_features(gain: Gain, loss: float, cost: Cost, own: float = 0.0) -> Features:
+def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
     """The features of an edit that adds something.
 
     Args:
         gain: of the edit.
         loss: of the model, where the gain was measured.
         cost: of the model.
-        own: gain of the model's own parameters, as in `Gains`.
     """
-    beyond = max(gain.beyond, SMALLEST)
     assured = max(gain.gain, gain.error / 10 if math.isfinite(gain.error) else 0, SMALLEST)
     return Features(
         kind=kind_of(gain.edit),  # type: ignore[arg-type]
@@ -101,7 +99,6 @@ def growing_features(gain: Gain, loss: float, cost: Cost, own: float = 0.0) -> F
                 "gain": math.log(assured / loss),
                 "dual": math.log(max(gain.dual, SMALLEST) / loss),
                 "share": gain.share,
-                "lead": math.log(beyond / (beyond + max(own, 0.0))),
                 "params": math.log(max(gain.params, 1) / cost.params),
                 "macs": math.log(gain.macs / max(cost.macs, 1) + 0.01),
             }

@@ -65,10 +65,9 @@ class Gains:
         found: a gain for each edit that fits the model, in their order.
         refused: edits that don't fit, with the reason.
         loss: mean over the passes, in train mode; not a number if nothing fits.
-        own: `beyond` of all parameters that the model has: what training on would bring at first.
-        together: mean over the edits of `beyond`, each relative to the mean squared norm of its own
-            gradients on the parts: whether there is anything to gain at all.
-        together_error: standard error of `together`.
+        together: mean over the edits of `gain`, each relative to the mean squared norm of its own
+            gradients on the parts, and its standard error: whether there is anything to gain.
+        together_beyond: the same of `beyond`.
         num_parts: of the data, whose gradients were compared.
         num_samples: that were looked at.
         flops: of all passes (2 for each multiply-accumulate).
@@ -78,9 +77,8 @@ class Gains:
     found: tuple[Gain, ...]
     refused: tuple[tuple[Edit, str], ...]
     loss: float
-    own: float
-    together: float
-    together_error: float
+    together: tuple[float, float]
+    together_beyond: tuple[float, float]
     num_parts: int
     num_samples: int
     flops: int
@@ -153,7 +151,7 @@ def growth_gain(
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
     rest = Remainder(living)
-    grams: list[Tensor] = []
+    grams: tuple[list[Tensor], list[Tensor]] = ([], [])
     own = living.cost().macs
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
@@ -163,23 +161,20 @@ def growth_gain(
         macs = record_shapes(attached.model, living.example_inputs)
         positions = positions_of(attached.model, living.example_inputs.batch_size)
         for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
-            gram = _products(rest_rows)
-            grams.append(gram / gram.diagonal().mean().clamp_min(TINY))
-            known[reading.number] = _gain(reading, rows, gram, positions)
+            gram, rest_gram = _products(rows), _products(rest_rows)
+            grams[0].append(gram)
+            grams[1].append(rest_gram)
+            known[reading.number] = _gain(reading, rows, gram, rest_gram, positions)
         # What the last layer reads; then once forward, and back for the loss and for what remains
         # of it: activations' gradients of everything, weights' gradients of what is new.
         flops += (2 * own + 6 * macs + 4 * max(macs - own, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
-    beyond = _own(living, data, criterion, rest)
-    flops += 8 * own * num_samples
-    mean = torch.stack(grams).mean(0) if grams else torch.zeros(len(data), len(data))
     return Gains(
         found,
         tuple(refused),
         loss,
-        beyond,
-        pairwise_mean(mean),
-        _jackknife(mean),
+        _together(grams[0]),
+        _together(grams[1]),
         len(data),
         num_samples,
         flops,
@@ -232,34 +227,6 @@ def _gradients(
     return whole, remaining_rows, total / len(data)
 
 
-def _own(
-    living: LivingModel,
-    data: Sequence[tuple[Inputs, Any]],
-    criterion: Callable[[Any, Any], Tensor],
-    rest: Remainder,
-) -> float:
-    """`beyond` of the model's own parameters: the mean of the products of different parts."""
-    tensors = [p for p in living.graph_module.parameters() if p.requires_grad]
-    if not tensors:
-        return 0.0
-    totals = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in tensors]
-    squares = 0.0
-    with untouched(rest.graph_module, tensors[0].device):
-        rest.graph_module.train()
-        for inputs, targets in data:
-            remaining = rest.of(inputs)
-            with torch.enable_grad():
-                outputs = rest.graph_module(*inputs.args, **inputs.kwargs)
-                loss = criterion(outputs, targets).mean()
-            for total, found in zip(
-                totals, gradients_through(loss, outputs, tensors, remaining), strict=True
-            ):
-                total += found
-                squares += float(found.double().square().sum())
-    whole = sum(float(total.square().sum()) for total in totals)
-    return (whole - squares) / (len(data) * (len(data) - 1))
-
-
 def _wanted(model: nn.Module, path: str) -> Tensor:
     """A tensor that was made for the attaching, and so may be told to want gradients."""
     tensor = attribute(model, path)
@@ -275,16 +242,18 @@ def _finite(gradient: Tensor, edit: Edit) -> Tensor:
     return gradient.float().cpu()
 
 
-def _gain(reading: Reading, rows: Tensor, rest: Tensor, positions: Mapping[str, int]) -> Gain:
+def _gain(
+    reading: Reading, rows: Tensor, gram: Tensor, rest: Tensor, positions: Mapping[str, int]
+) -> Gain:
     """The statistics of one edit.
 
     Args:
         reading: of the edit.
         rows: its gradients on each part of the data.
-        rest: products with each other of those of what remains of the loss.
+        gram: their products with each other.
+        rest: the same products of the gradients of what remains of the loss.
         positions: path of a weight -> how often a sample uses each of its numbers.
     """
-    gram = _products(rows)
     gain, error = pairwise_mean(gram), _jackknife(gram)
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
     dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
@@ -301,6 +270,15 @@ def _gain(reading: Reading, rows: Tensor, rest: Tensor, positions: Mapping[str, 
         params=sum(reading.added.values()),
         macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
     )
+
+
+def _together(grams: Sequence[Tensor]) -> tuple[float, float]:
+    """Mean of several edits' gains, each relative to its own gradients' size, and its error."""
+    if not grams:
+        return 0.0, math.inf
+    mean = sum(gram / gram.diagonal().mean().clamp_min(TINY) for gram in grams) / len(grams)
+    assert isinstance(mean, Tensor), "there is one at least"
+    return pairwise_mean(mean), _jackknife(mean)
 
 
 def _products(rows: Tensor) -> Tensor:
