@@ -2,7 +2,7 @@
 
 python benchmarks/planted.py [--seeds 10] [--truth-seeds 3]
 
-The problems are those of tests/planted.py. The truth: after the same training, each edit that can
+The problems are those of tests/lacking.py. The truth: after the same training, each edit that can
 be proposed is made alone and trained for 300 steps more, against none; a kind's saving is that
 of its best place, by the mean over seeds. Then each policy may choose one edit on networks of other
 seeds: how often was it of the right kind (and, where width is lacking, at the right place)?
@@ -30,7 +30,7 @@ from neuroexapt.signals.gain import Gains, growth_gain
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from planted import PROBLEMS, Run
+from lacking import PROBLEMS, Run
 
 HORIZON = 300
 POLICIES = ("arbiter", "entropy", "correlation", "random", "breakthrough")
@@ -90,7 +90,6 @@ def truth(name: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "loss": before,
         "without": without,
-        "own": found.own,
         "stands_out": stands_out(found),
         "candidates": rows,
     }
