@@ -77,9 +77,11 @@ class Run:
         """Fresh data to sense on."""
         return [self.problem.draw(size, self.data) for _ in range(batches)]
 
-    def grow(self, policy: str, times: int = 1) -> Grower:
+    def grow(self, policy: str, times: int = 1, pace: float = 2.0) -> Grower:
         """Train, and let a policy choose once that is done, so many times."""
-        config = GrowthConfig(policy=policy, every=EPOCHS, max_edits=1, prune=False, patience=times)
+        config = GrowthConfig(
+            policy=policy, every=EPOCHS, max_edits=1, pace=pace, prune=False, patience=times
+        )
         grower = Grower(
             self.living, self.optimizer, self.problem.criterion, config=config, seed=self.seed
         )

@@ -99,11 +99,11 @@ def rank_by_worth(situation: Situation) -> Ranking:
 def stands_out(gains: Gains) -> bool:
     """Whether edits could do anything about the loss, beyond noise.
 
-    There are dozens of edits, so that some gain exceeds two standard errors by chance nearly every
-    time. Four questions are asked, each of which noise answers with yes in at most a quarter of
-    `CHANCE`: whether the edits gain anything together, where many gain a little; and whether any
-    one does by Bonferroni's bound, where only one kind of edit would help; both of the whole loss
-    and of what the last layer can't do about it.
+    There are dozens of edits, so that some gain often exceeds two standard errors by chance. Four
+    questions are asked, each of which noise answers with yes in about a quarter of `CHANCE`:
+    whether the edits gain anything together, where many gain a little; and whether any one does by
+    Bonferroni's bound, where only one kind of edit would help; both of the whole loss and of what
+    the last layer can't do about it.
     """
     if not gains.found:
         return False

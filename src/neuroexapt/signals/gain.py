@@ -254,7 +254,7 @@ def _gain(
         rest: the same products of the gradients of what remains of the loss.
         positions: path of a weight -> how often a sample uses each of its numbers.
     """
-    gain, error = pairwise_mean(gram), _jackknife(gram)
+    gain, error = pairwise_mean(gram), jackknife(gram)
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
     dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
     own = float(gram.diagonal().mean())
@@ -265,7 +265,7 @@ def _gain(
         dual,
         gain / own if own > 0 else 0.0,
         beyond=pairwise_mean(rest),
-        beyond_error=_jackknife(rest),
+        beyond_error=jackknife(rest),
         num_parameters=rows.shape[1],
         params=sum(reading.added.values()),
         macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
@@ -278,14 +278,14 @@ def _together(grams: Sequence[Tensor]) -> tuple[float, float]:
         return 0.0, math.inf
     mean = sum(gram / gram.diagonal().mean().clamp_min(TINY) for gram in grams) / len(grams)
     assert isinstance(mean, Tensor), "there is one at least"
-    return pairwise_mean(mean), _jackknife(mean)
+    return pairwise_mean(mean), jackknife(mean)
 
 
 def _products(rows: Tensor) -> Tensor:
     return rows.double() @ rows.double().T
 
 
-def _jackknife(gram: Tensor) -> float:
+def jackknife(gram: Tensor) -> float:
     """Standard error of `pairwise_mean`; infinite with fewer than three rows."""
     count = len(gram)
     left_out = torch.tensor([pairwise_mean(_without(gram, i)) for i in range(count)])
