@@ -129,12 +129,13 @@ def first_choices(name: str, policy: str, seeds: range) -> dict[str, Any]:
 
 
 def largest_gains(name: str, seeds: range) -> dict[str, Any]:
-    """How often the remedy has the largest gain: the whole one, and what is beyond the last layer.
+    """How often the remedy has the largest significant gain: whole, or beyond the last layer.
 
     Where nothing is lacking: how often nothing stands out.
     """
     problem = PROBLEMS[name]
-    found: dict[str, list[bool]] = {"gain": [], "beyond": []}
+    errors = {"gain": "error", "beyond": "beyond_error"}
+    found: dict[str, list[bool]] = {signal: [] for signal in errors}
     for seed in seeds:
         run = Run(problem, seed)
         run.train(problem.steps)
@@ -143,8 +144,13 @@ def largest_gains(name: str, seeds: range) -> dict[str, Any]:
             if problem.lacks_nothing:
                 right.append(not stands_out(measured))
             else:
-                best = max(measured.found, key=lambda gain, s=signal: getattr(gain, s))
-                right.append(problem.remedy(best.edit))
+                known = [
+                    (value, gain.edit)
+                    for gain in measured.found
+                    if (value := getattr(gain, signal)) > 2 * getattr(gain, errors[signal])
+                ]
+                best = max(known, key=lambda item: item[0], default=None)
+                right.append(best is not None and problem.remedy(best[1]))
     return {signal: fmean(right) for signal, right in found.items()}
 
 

@@ -8,7 +8,7 @@ from lacking import PROBLEMS, Run
 from torch import Generator
 
 from neuroexapt import Deepen, GrowthConfig
-from neuroexapt.growth.arbiter import candidates, stands_out
+from neuroexapt.growth.arbiter import CHANCE, candidates, stands_out
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, sense
 from neuroexapt.signals.gain import jackknife, pairwise_mean
@@ -81,7 +81,7 @@ def _gain(gram: torch.Tensor) -> Gain:
 
 def test_noise_stands_out_seldom_however_many_edits_there_are() -> None:
     generator, times = Generator().manual_seed(0), 60
-    bound = times * 0.05 + 3 * math.sqrt(times * 0.05 * 0.95)
+    bound = times * CHANCE + 3 * math.sqrt(times * CHANCE * (1 - CHANCE))
     found = {count: [noise(count, generator) for _ in range(times)] for count in (5, 60)}
     for count, drawn in found.items():
         assert sum(stands_out(gains) for gains in drawn) <= bound, count

@@ -22,10 +22,10 @@ from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 
-CHANCE = 0.05
+CHANCE = 0.1
 """How often, at most, noise alone may pass for something to gain, whatever is proposed."""
 SIGNIFICANT = 2.0
-"""An edit counts if it gains so many standard errors beyond what the last layer can do."""
+"""An edit counts from so many standard errors of its gain, whole or beyond the last layer."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 SMALLEST_COST = 0.01
@@ -70,8 +70,8 @@ def rank_by_worth(situation: Situation) -> Ranking:
     would save with the compute that the edit costs: with losses that fall as compute^-e, making the
     rest of the training dearer by a factor c gives away a share of about e log c. Pruning pays if
     it gives back more by that measure than it costs. Growth counts only if there is anything to
-    gain that stands out from noise (`stands_out`), and only edits that gain significantly beyond
-    what the last layer can do about the loss.
+    gain that stands out from noise (`stands_out`), and only edits with a significant gain: of the
+    whole loss, or of what the last layer can't do about it.
     """
     growing = candidates(situation)
     gains = growth_gain(
@@ -144,7 +144,9 @@ def _on_growth(
     saving, scale = _predicted(growing_features(gain, gains.loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * (on.elasticity or 0.0)
-    significant = anything and gain.beyond > SIGNIFICANT * gain.beyond_error
+    significant = anything and (
+        gain.gain > SIGNIFICANT * gain.error or gain.beyond > SIGNIFICANT * gain.beyond_error
+    )
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {
