@@ -102,6 +102,9 @@ def test_gain_of_all_at_once_is_the_gain_of_each_alone():
     assert [gain.edit for gain in gains.found] == list(EDITS)
     assert gains.num_samples == 64
     parts = [(x[half], y[half]) for x, y in data for half in (slice(0, 16), slice(16, 32))]
+    assert gains.num_parts == len(parts)
+    shares = [gain.share for gain in gains.found]
+    assert gains.together[0] == pytest.approx(sum(shares) / len(shares), rel=1e-6)
     for number, (edit, gain) in enumerate(zip(EDITS, gains.found, strict=True)):
         pairs = list(itertools.permutations(range(len(parts)), 2))
         for rest, found in ((True, gain.beyond), (False, gain.gain)):

@@ -15,7 +15,7 @@ from neuroexapt.signals.untouched import untouched
 
 FEWEST = 32
 """With fewer samples, sensing tells nothing; it waits until it can afford them."""
-FIRST_GUESS = {"arbiter": 60.0}
+FIRST_GUESS = {"arbiter": 100.0}
 """Policy -> FLOPs of sensing a sample and MAC of the model, before anything was sensed."""
 READINGS_ONLY = 4.0
 """The same for policies that measure no gains."""
