@@ -56,7 +56,7 @@ def doubled(count: int) -> list[tuple[Tensor, Tensor]]:
     return [(inputs.double(), targets) for inputs, targets in batches(count)]
 
 
-def naive_rows(living: LivingModel, number: int, edit, parts) -> Tensor:
+def naive_rows(living: LivingModel, number: int, edit, parts, rest: bool) -> Tensor:
     """Gradients of one edit's degrees of freedom, part by part, by plain backward passes.
 
     Additions are attached alone; resizings with all others of their round, because random numbers
@@ -70,10 +70,28 @@ def naive_rows(living: LivingModel, number: int, edit, parts) -> Tensor:
     rows = []
     for inputs, targets in parts:
         twin = copy.deepcopy(attached.model).train()
-        CRITERION(twin(inputs), targets).backward()
+        outputs = twin(inputs)
+        (gradient,) = torch.autograd.grad(CRITERION(outputs, targets), outputs, retain_graph=True)
+        outputs.backward(fitted_away(gradient, head_reads(living, inputs)) if rest else gradient)
         gradients = {name: twin.get_parameter(name).grad for name in attached.wanted}
         rows.append(read(gradients).double())
     return torch.stack(rows)
+
+
+def head_reads(living: LivingModel, inputs: Tensor) -> Tensor:
+    net = copy.deepcopy(living.graph_module).train()
+    found = []
+    net.get_submodule("9").register_forward_hook(lambda _, args, __: found.append(args[0]))
+    net(inputs)
+    return found[0].detach()
+
+
+def fitted_away(gradient: Tensor, features: Tensor) -> Tensor:
+    """Residual of least squares on a constant and, with 8 rows each, the first components."""
+    most = len(features) // 8 - 1
+    scores = torch.pca_lowrank(features, q=min(features.shape), niter=20)[2][:, :most]
+    design = torch.cat([torch.ones(len(features), 1).double(), features @ scores], 1)
+    return gradient - design @ torch.linalg.lstsq(design, gradient).solution
 
 
 def test_gain_of_all_at_once_is_the_gain_of_each_alone():
@@ -84,11 +102,15 @@ def test_gain_of_all_at_once_is_the_gain_of_each_alone():
     assert [gain.edit for gain in gains.found] == list(EDITS)
     assert gains.num_samples == 64
     parts = [(x[half], y[half]) for x, y in data for half in (slice(0, 16), slice(16, 32))]
+    assert gains.num_parts == len(parts)
+    shares = [gain.share for gain in gains.found]
+    assert gains.together[0] == pytest.approx(sum(shares) / len(shares), rel=1e-6)
     for number, (edit, gain) in enumerate(zip(EDITS, gains.found, strict=True)):
-        rows = naive_rows(living, number, edit, parts)
-        pairs = list(itertools.permutations(range(len(rows)), 2))
-        expected = sum(float(rows[i] @ rows[j]) for i, j in pairs) / len(pairs)
-        assert gain.gain == pytest.approx(expected, rel=1e-4, abs=1e-12), edit
+        pairs = list(itertools.permutations(range(len(parts)), 2))
+        for rest, found in ((True, gain.beyond), (False, gain.gain)):
+            rows = naive_rows(living, number, edit, parts, rest)
+            expected = sum(float(rows[i] @ rows[j]) for i, j in pairs) / len(pairs)
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-12), edit
         assert gain.num_parameters == rows.shape[1]
         own = float(rows.square().sum(1).mean())
         assert gain.share == pytest.approx(expected / own, rel=1e-4)
@@ -113,7 +135,10 @@ def test_widen_gain_has_a_closed_form():
     with torch.no_grad():
         errors = [(net(a) - b) for a, b in zip(x, y, strict=True)]
         rows = [2 * e.T @ (a @ newborn) / e.numel() for a, e in zip(x, errors, strict=True)]
+        left = [fitted_away(e, net[0](a)) for a, e in zip(x, errors, strict=True)]
+        rest = [2 * e.T @ (a @ newborn) / e.numel() for a, e in zip(x, left, strict=True)]
     assert gain.gain == pytest.approx(float(rows[0] @ rows[1]), rel=1e-5)
+    assert gain.beyond == pytest.approx(float(rest[0] @ rest[1]), rel=1e-5)
 
 
 def test_gain_is_unbiased_where_a_squared_norm_is_not():
@@ -170,6 +195,21 @@ def test_gain_finds_where_width_is_missing():
     per_unit = [gain.gain for gain in gains.found]
     assert per_unit[1] == max(per_unit)
     assert per_unit[1] > 3 * max(per_unit[0], per_unit[2])
+
+
+def test_what_the_last_layer_can_follow_is_no_gain_beyond_it():
+    """Only the last layer is off: whatever would help at once, training on does as well."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(1024, 4)
+    with torch.no_grad():
+        y = net(x)
+        net[4].weight *= 1.5
+        net[4].bias += 0.5
+    edits = [Deepen(after="3"), Widen(group="0", count=4), Connect(source="1", target="4")]
+    gains = growth_gain(LivingModel(net, x[:2]), edits, [(x, y)], nn.MSELoss(), parts=8)
+    assert all(gain.gain > 3 * gain.error for gain in gains.found)
+    assert all(gain.beyond < 1e-9 * gain.gain for gain in gains.found)
 
 
 def test_gain_tells_what_does_not_fit():

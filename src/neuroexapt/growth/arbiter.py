@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from scipy.stats import t
+
 from neuroexapt.edits import AnyEdit, Connect, Prune
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
@@ -18,15 +20,17 @@ from neuroexapt.growth.prior import (
 )
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
-from neuroexapt.signals import Gain, growth_gain, macs_of_units
+from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 
+CHANCE = 0.1
+"""How often, at most, noise alone may pass for something to gain, whatever is proposed."""
 SIGNIFICANT = 2.0
-"""A gain counts from so many of its standard errors."""
+"""An edit counts from so many standard errors of its gain, whole or beyond the last layer."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 SMALLEST_COST = 0.01
 """Every edit is taken to cost at least so large a share: time that MACs don't show."""
-PARTS = 8
+PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
 """Samples of a part, at least: batch norms go by them."""
@@ -73,7 +77,9 @@ def rank_by_worth(situation: Situation) -> Ranking:
     An edit pays if the share of the loss that it is predicted to save exceeds its price. Where a
     loss falls as compute^-e, making the rest of the training dearer by a factor c gives away about
     e log c; e is the configuration's `exchange`, or with the timing "gain" what the loss is seen to
-    fall by. Only growth whose gain is significantly above zero counts at all.
+    fall by. Growth counts only if there is anything to gain that stands out from noise
+    (`stands_out`), and only edits with a significant gain: of the whole loss, or of what the last
+    layer can't do about it.
 
     Units are pruned only if no growth pays: while a network is too small, what its least units lose
     it now is less than what they will. Then they go if the compute that they take is worth more
@@ -89,8 +95,10 @@ def rank_by_worth(situation: Situation) -> Ranking:
         seed=int(situation.generator.initial_seed() % 2**31),
     )
     evidence = {id(proposal.edit): proposal.evidence for proposal in growing}
+    anything = stands_out(gains)
     verdicts = [
-        _on_growth(gain, evidence[id(gain.edit)], gains.loss, situation) for gain in gains.found
+        _on_growth(gain, evidence[id(gain.edit)], gains, anything, situation)
+        for gain in gains.found
     ]
     verdicts += _on_settling(situation)
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
@@ -104,6 +112,29 @@ def _parts(on: Situation) -> int:
     """Into how many parts each batch is cut."""
     most = on.readings.num_samples // (PART * len(on.data))
     return max(min(math.ceil(PARTS / len(on.data)), most), 1)
+
+
+def stands_out(gains: Gains) -> bool:
+    """Whether edits could do anything about the loss, beyond noise.
+
+    There are dozens of edits, so that some gain often exceeds two standard errors by chance. Four
+    questions are asked, each of which noise answers with yes in about a quarter of `CHANCE`:
+    whether the edits gain anything together, where many gain a little; and whether any one does by
+    Bonferroni's bound, where only one kind of edit would help; both of the whole loss and of what
+    the last layer can't do about it.
+    """
+    if not gains.found:
+        return False
+    freedom, each = gains.num_parts - 1, CHANCE / 4
+    together = t.isf(each, freedom)
+    alone = t.isf(each / len(gains.found), freedom)
+    return bool(
+        any(value > together * error for value, error in (gains.together, gains.together_beyond))
+        or any(
+            gain.gain > alone * gain.error or gain.beyond > alone * gain.beyond_error
+            for gain in gains.found
+        )
+    )
 
 
 def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
@@ -124,17 +155,23 @@ def place_of(edit: AnyEdit) -> str:
     return str(next(getattr(edit, field) for field in fields if hasattr(edit, field)))
 
 
-def _on_growth(gain: Gain, evidence: dict[str, object], loss: float, on: Situation) -> Verdict:
+def _on_growth(
+    gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
+) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(growing_features(gain, loss, cost), on)
+    saving, scale = _predicted(growing_features(gain, gains.loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * _exchange(on)
-    significant = gain.gain > SIGNIFICANT * gain.error
+    significant = anything and (
+        gain.gain > SIGNIFICANT * gain.error or gain.beyond > SIGNIFICANT * gain.beyond_error
+    )
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {
             "gain": gain.gain,
             "error": gain.error,
+            "beyond": gain.beyond,
+            "beyond_error": gain.beyond_error,
             "compute": compute,
             "price": price,
             **evidence,

@@ -241,7 +241,16 @@ class Grower:
         else:
             self._idle += 1
             if self._idle >= self.config.patience:
-                self._stop(f"{ranking.otherwise} ({self._idle} times in a row)")
+                self._stop(f"{self._why_idle(refusals, ranking)} ({self._idle} times in a row)")
+
+    def _why_idle(self, refusals: list[Refusal], ranking: Ranking) -> str:
+        if not ranking.proposals or refusals:
+            return ranking.otherwise
+        return (
+            f"each of {len(ranking.proposals)} proposals would make the model more than "
+            f"{self.config.pace:g} times as expensive at once, first of all "
+            f"{ranking.proposals[0].edit}; raise pace for such"
+        )
 
     def _stop(self, reason: str) -> list[Change]:
         self.stopped = reason

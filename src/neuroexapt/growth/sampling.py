@@ -17,7 +17,7 @@ FEWEST = {"arbiter": 128}
 """Policy -> samples of which it needs so many to tell a gain from noise."""
 FEWEST_OTHERWISE = 32
 """The same for policies that measure no gains."""
-FIRST_GUESS = {"arbiter": 30.0}
+FIRST_GUESS = {"arbiter": 60.0}
 """Policy -> FLOPs of sensing a sample and MAC of the model, before anything was sensed."""
 FIRST_GUESS_OTHERWISE = 4.0
 """The same for policies that measure no gains."""

@@ -17,7 +17,11 @@ from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.signals.attach import Attached, Reading, rounds
 from neuroexapt.signals.compute import positions_of
 from neuroexapt.signals.pairs import checked, moved
+from neuroexapt.signals.remainder import Remainder, gradients_through
 from neuroexapt.signals.untouched import untouched
+
+TINY = 1e-30
+"""A squared norm below this is none."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Gain:
             one half of the data and the gradient on the other.
         share: `gain` relative to the mean squared norm of the parts' own gradients: how much of
             the gradient is the same on all data. 1 without noise, about 0 with nothing else.
+        beyond: the gain of what remains of the loss once the last layers have followed it (see
+            `Remainder`): what the edit can do that they can't. Unbiased, too.
+        beyond_error: standard error of `beyond`.
         num_parameters: how many degrees of freedom.
         params: parameters that the edit adds.
         macs: multiply-accumulates a sample that these take, without attention's products.
@@ -43,6 +50,8 @@ class Gain:
     error: float
     dual: float
     share: float
+    beyond: float
+    beyond_error: float
     num_parameters: int
     params: int
     macs: int
@@ -56,6 +65,10 @@ class Gains:
         found: a gain for each edit that fits the model, in their order.
         refused: edits that don't fit, with the reason.
         loss: mean over the passes, in train mode; not a number if nothing fits.
+        together: mean over the edits of `gain`, each relative to the mean squared norm of its own
+            gradients on the parts, and its standard error: whether there is anything to gain.
+        together_beyond: the same of `beyond`.
+        num_parts: of the data, whose gradients were compared.
         num_samples: that were looked at.
         flops: of all passes (2 for each multiply-accumulate).
         seconds: wall time.
@@ -64,6 +77,9 @@ class Gains:
     found: tuple[Gain, ...]
     refused: tuple[tuple[Edit, str], ...]
     loss: float
+    together: tuple[float, float]
+    together_beyond: tuple[float, float]
+    num_parts: int
     num_samples: int
     flops: int
     seconds: float
@@ -134,19 +150,36 @@ def growth_gain(
     flops, loss = 0, math.nan
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
+    rest = Remainder(living)
+    grams: tuple[list[Tensor], list[Tensor]] = ([], [])
+    own = living.cost().macs
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
         if not attached.reads:
             continue
-        gradients, loss = _gradients(attached, data, criterion)
+        whole, remaining, loss = _gradients(attached, data, criterion, rest)
         macs = record_shapes(attached.model, living.example_inputs)
         positions = positions_of(attached.model, living.example_inputs.batch_size)
-        for reading, rows in zip(attached.reads, gradients, strict=True):
-            known[reading.number] = _gain(reading, rows, positions)
-        # Forward and activations' gradients of everything, weights' gradients of what is new.
-        flops += (4 * macs + 2 * max(macs - living.cost().macs, 0)) * num_samples
+        for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
+            gram, rest_gram = _products(rows), _products(rest_rows)
+            grams[0].append(gram)
+            grams[1].append(rest_gram)
+            known[reading.number] = _gain(reading, rows, gram, rest_gram, positions)
+        # What the last layer reads; then once forward, and back for the loss and for what remains
+        # of it: activations' gradients of everything, weights' gradients of what is new.
+        flops += (2 * own + 6 * macs + 4 * max(macs - own, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
-    return Gains(found, tuple(refused), loss, num_samples, flops, time.perf_counter() - start)
+    return Gains(
+        found,
+        tuple(refused),
+        loss,
+        _together(grams[0]),
+        _together(grams[1]),
+        len(data),
+        num_samples,
+        flops,
+        time.perf_counter() - start,
+    )
 
 
 def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
@@ -166,24 +199,32 @@ def _gradients(
     attached: Attached,
     data: Sequence[tuple[Inputs, Any]],
     criterion: Callable[[Any, Any], Tensor],
-) -> tuple[list[Tensor], float]:
-    """For each edit the gradients of its degrees of freedom, and the mean loss.
+    rest: Remainder,
+) -> tuple[list[Tensor], list[Tensor], float]:
+    """For each edit the gradients of its degrees of freedom, whole and remaining; the mean loss.
 
     Gradients have shape (parts, count) and are on the CPU.
     """
     tensors = [_wanted(attached.model, path) for path in attached.wanted]
-    rows: list[list[Tensor]] = [[] for _ in attached.reads]
+    rows: tuple[list[list[Tensor]], ...] = tuple([[] for _ in attached.reads] for _ in range(2))
     total = 0.0
-    with untouched(attached.model, tensors[0].device), torch.enable_grad():
+    device = tensors[0].device
+    with untouched(rest.graph_module, device), untouched(attached.model, device):
+        rest.graph_module.train()
         attached.model.train()
         for inputs, targets in data:
-            loss = criterion(attached.model(*inputs.args, **inputs.kwargs), targets).mean()
+            remaining = rest.of(inputs)
+            with torch.enable_grad():
+                outputs = attached.model(*inputs.args, **inputs.kwargs)
+                loss = criterion(outputs, targets).mean()
             total += float(loss.detach())
-            found = torch.autograd.grad(loss, tensors, materialize_grads=True)
-            gradients = dict(zip(attached.wanted, found, strict=True))
-            for row, reading in zip(rows, attached.reads, strict=True):
-                row.append(_finite(reading.read(gradients), reading.edit))
-    return [torch.stack(row) for row in rows], total / len(data)
+            for kept, through in zip(rows, (None, remaining), strict=True):
+                found = gradients_through(loss, outputs, tensors, through)
+                gradients = dict(zip(attached.wanted, found, strict=True))
+                for row, reading in zip(kept, attached.reads, strict=True):
+                    row.append(_finite(reading.read(gradients), reading.edit))
+    whole, remaining_rows = ([torch.stack(row) for row in kept] for kept in rows)
+    return whole, remaining_rows, total / len(data)
 
 
 def _wanted(model: nn.Module, path: str) -> Tensor:
@@ -201,14 +242,19 @@ def _finite(gradient: Tensor, edit: Edit) -> Tensor:
     return gradient.float().cpu()
 
 
-def _gain(reading: Reading, rows: Tensor, positions: Mapping[str, int]) -> Gain:
-    """The statistics of one edit from its gradients on each part of the data."""
-    count = len(rows)
-    gram = rows.double() @ rows.double().T
-    gain = pairwise_mean(gram)
-    left_out = torch.tensor([pairwise_mean(_without(gram, i)) for i in range(count)])
-    spread = (left_out - left_out.mean()).square().sum()
-    error = float((spread * (count - 1) / count).sqrt()) if count > 2 else math.inf
+def _gain(
+    reading: Reading, rows: Tensor, gram: Tensor, rest: Tensor, positions: Mapping[str, int]
+) -> Gain:
+    """The statistics of one edit.
+
+    Args:
+        reading: of the edit.
+        rows: its gradients on each part of the data.
+        gram: their products with each other.
+        rest: the same products of the gradients of what remains of the loss.
+        positions: path of a weight -> how often a sample uses each of its numbers.
+    """
+    gain, error = pairwise_mean(gram), jackknife(gram)
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
     dual = float((even.sign() @ odd + odd.sign() @ even) / 2)
     own = float(gram.diagonal().mean())
@@ -218,10 +264,33 @@ def _gain(reading: Reading, rows: Tensor, positions: Mapping[str, int]) -> Gain:
         error,
         dual,
         gain / own if own > 0 else 0.0,
+        beyond=pairwise_mean(rest),
+        beyond_error=jackknife(rest),
         num_parameters=rows.shape[1],
         params=sum(reading.added.values()),
         macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
     )
+
+
+def _together(grams: Sequence[Tensor]) -> tuple[float, float]:
+    """Mean of several edits' gains, each relative to its own gradients' size, and its error."""
+    if not grams:
+        return 0.0, math.inf
+    mean = sum(gram / gram.diagonal().mean().clamp_min(TINY) for gram in grams) / len(grams)
+    assert isinstance(mean, Tensor), "there is one at least"
+    return pairwise_mean(mean), jackknife(mean)
+
+
+def _products(rows: Tensor) -> Tensor:
+    return rows.double() @ rows.double().T
+
+
+def jackknife(gram: Tensor) -> float:
+    """Standard error of `pairwise_mean`; infinite with fewer than three rows."""
+    count = len(gram)
+    left_out = torch.tensor([pairwise_mean(_without(gram, i)) for i in range(count)])
+    spread = (left_out - left_out.mean()).square().sum()
+    return float((spread * (count - 1) / count).sqrt()) if count > 2 else math.inf
 
 
 def pairwise_mean(gram: Tensor) -> float:

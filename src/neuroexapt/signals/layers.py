@@ -101,6 +101,24 @@ def distant_pairs(living: LivingModel) -> tuple[tuple[Layer, Layer], ...]:
     return tuple(sorted(distant, key=lambda pair: (position[pair[0].node], position[pair[1].node])))
 
 
+def last_layers(living: LivingModel, output: fx.Node) -> tuple[fx.Node, ...]:
+    """Nodes of the weight layers from which a node is computed with no other layer between."""
+    view = _View(living)
+    found: dict[fx.Node, None] = {}
+    seen: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if view.is_layer(node):
+            found[node] = None
+        elif not view.is_grown(node) or node.name in view.merges:
+            waiting += view.data(node)
+    return tuple(found)
+
+
 class _View:
     """A model's graph, indexed once."""
 
