@@ -1,13 +1,15 @@
 """Does a signal know which edit pays? Every candidate is tried for real, at many checkpoints.
 
 python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
+python benchmarks/arbiter fit
 python benchmarks/arbiter judge
 python benchmarks/arbiter newborns --data-dir PATH [--worker 0 --of 2]
 
 `try` trains networks to some point, senses there, and trains on from there for 300 steps with each
 candidate and without any, with several seeds; one file a checkpoint in
 benchmarks/results/arbiter, resumable. `judge` compares what each signal alone says with what
-followed, beside the noise ceiling, and writes signals.json there.
+followed, beside the noise ceiling, and writes signals.json there. `fit` fits the prior that the
+package ships on the checkpoints and the planted problems that are for it, none of which is judged.
 """
 
 import argparse
@@ -21,11 +23,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from checkpoints import Checkpoint, checkpoints, trained
+from fit import chosen, planted, tried
 from judge import judge
-from newborns import PLACES, tried
+from newborns import PLACES
+from newborns import tried as tried_rates
 from provenance import RESULTS, provenance
 from pydantic import TypeAdapter
-from truth import outcome, sensed
+from truth import NAMES, outcome, sensed
 
 from neuroexapt.edits import AnyEdit
 
@@ -33,6 +37,7 @@ FOLDER = RESULTS / "arbiter"
 SEEDS = {"judge": 3, "fit": 1}
 BASELINES = 8
 """Seeds without any edit: what every candidate is compared with has to be surer than each."""
+PRIOR = RESULTS.parent.parent / "src" / "neuroexapt" / "growth" / "prior.json"
 EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
 
 
@@ -61,6 +66,11 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
         for row in measured["candidates"]:
             row["runs"] = []
         write(path, measured)
+    if _is_older(measured):
+        found = {json.dumps(r["edit"]): r for r in sensed(checkpoint, start[0], data_dir)}
+        for row in measured["candidates"]:
+            row |= found[json.dumps(row["edit"])]
+        write(path, measured)
     for seed in range(len(measured["baseline"]), BASELINES):
         measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
         write(path, measured)
@@ -73,17 +83,36 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
         print(checkpoint.name, seed, len(measured["candidates"]), flush=True)
 
 
+def _is_older(measured: dict[str, Any]) -> bool:
+    """Whether signals were added since: they are sensed again, and what was tried stays."""
+    rows = [row for row in measured["candidates"] if "gain" in row]
+    return any(set(NAMES) - row["gain"].keys() for row in rows)
+
+
+def fit() -> None:
+    """Fit the prior that the package ships."""
+    given = [tried(path) for path in sorted(FOLDER.glob("fit-*.json"))]
+    prior, table = chosen(given + planted(RESULTS / "planted.json"))
+    write(PRIOR, prior.model_dump(mode="json"))
+    write(FOLDER / "choice.json", {"provenance": provenance(), "tried": table})
+    print(json.dumps(prior.model_dump(mode="json"), indent=1))
+    print(json.dumps(table[:3], indent=1))
+
+
 def main() -> None:
     """Try or judge."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["try", "judge", "newborns"])
+    parser.add_argument("what", choices=["try", "fit", "judge", "newborns"])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--only", help="part of a checkpoint's name")
     args = parser.parse_args()
+    if args.what == "fit":
+        fit()
+        return
     if args.what == "judge":
         measured = judge(FOLDER)
         write(FOLDER / "signals.json", {"provenance": provenance(), **measured})
@@ -93,7 +122,7 @@ def main() -> None:
     if args.what == "newborns":
         for place in PLACES[args.worker :: args.of]:
             name = f"newborns-{place.family}-{place.data}-{place.optimizer}.json"
-            measured = tried(place, args.data_dir, EDIT.validate_python)
+            measured = tried_rates(place, args.data_dir, EDIT.validate_python)
             write(FOLDER / name, {"provenance": provenance(), **measured})
         return
     chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]

@@ -37,6 +37,19 @@ def candidates(living: LivingModel, readings: Readings) -> list[Proposal]:
     ]
 
 
+NAMES = (
+    "gain",
+    "error",
+    "beyond",
+    "beyond_error",
+    "dual",
+    "share",
+    "num_parameters",
+    "params",
+    "macs",
+)
+
+
 def sensed(checkpoint: Checkpoint, living: LivingModel, data_dir: Path) -> list[dict[str, Any]]:
     """All candidates with everything that was measured of them."""
     stream = batches(checkpoint, data_dir, seed=99)
@@ -55,8 +68,7 @@ def sensed(checkpoint: Checkpoint, living: LivingModel, data_dir: Path) -> list[
             "loss": gains.loss,
         }
         if (gain := known.get(repr(edit))) is not None:
-            names = ("gain", "error", "dual", "share", "num_parameters", "params", "macs")
-            row["gain"] = {name: getattr(gain, name) for name in names}
+            row["gain"] = {name: getattr(gain, name) for name in NAMES}
         elif edit.kind != "prune":
             continue  # it doesn't fit the model
         rows.append(row)

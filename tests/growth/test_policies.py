@@ -103,11 +103,11 @@ def test_arbiter_orders_by_saving_for_compute(even):
     given = situation()
     ranking = rank_by_worth(given)
     evidence = [p.evidence for p in ranking.proposals]
-    worth = [
-        p.predicted / max(p.evidence["compute"], arbiter.SMALLEST_COST) for p in ranking.proposals
-    ]
+    worth = [p.predicted / (p.evidence["compute"] + arbiter.FIXED_COST) for p in ranking.proposals]
     assert worth == sorted(worth, reverse=True)
-    assert all(e["gain"] > arbiter.SIGNIFICANT * e["error"] for e in evidence)
+    for found in evidence:
+        errors = max(found["gain"] / found["error"], found["beyond"] / found["beyond_error"])
+        assert errors > arbiter.SIGNIFICANT
     assert all(p.predicted > p.evidence["price"] for p in ranking.proposals)
     assert ranking.flops > 0
 

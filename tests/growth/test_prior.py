@@ -25,7 +25,18 @@ LAW = Prior(
 
 
 def gain(value: float, error: float = 0.1) -> Gain:
-    return Gain(WIDEN, value, error, dual=1.0, share=0.5, num_parameters=4, params=20, macs=300)
+    return Gain(
+        WIDEN,
+        value,
+        error,
+        dual=1.0,
+        share=0.5,
+        beyond=value,
+        beyond_error=error,
+        num_parameters=4,
+        params=20,
+        macs=300,
+    )
 
 
 def test_saving_follows_the_power_law_by_hand():

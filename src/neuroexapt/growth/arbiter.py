@@ -28,8 +28,8 @@ SIGNIFICANT = 2.0
 """An edit counts from so many standard errors of its gain, whole or beyond the last layer."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
-SMALLEST_COST = 0.01
-"""Every edit is taken to cost at least so large a share: time that MACs don't show."""
+FIXED_COST = 0.5
+"""What every edit costs beside its compute: it takes one of the few places that a growth has."""
 PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
@@ -180,7 +180,7 @@ def _on_growth(
         scale=scale,
     )
     spent = compute + _share_of_the_rest(gain.params, gain.macs, cost, on)
-    worth = saving / max(spent, SMALLEST_COST) if significant else -math.inf
+    worth = saving / (spent + FIXED_COST) if significant else -math.inf
     return Verdict(proposal, worth, significant and saving > max(price, on.config.min_saving))
 
 
@@ -245,8 +245,8 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
         return "nothing can be proposed for this model"
     if not known:
         return (
-            f"none of {len(growing)} proposals has a gain that stands out from noise: the network "
-            "is large enough for its data"
+            f"none of {len(growing)} proposals has a gain that stands out from noise: as far as "
+            f"{on.readings.num_samples:,} samples show, the network is large enough"
         )
     best = known[0].proposal
     saving, price = best.predicted or 0.0, best.evidence["price"]

@@ -91,12 +91,12 @@ def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
         loss: of the model, where the gain was measured.
         cost: of the model.
     """
-    assured = max(gain.gain, gain.error / 10 if math.isfinite(gain.error) else 0, SMALLEST)
     return Features(
         kind=kind_of(gain.edit),  # type: ignore[arg-type]
         values=MappingProxyType(
             {
-                "gain": math.log(assured / loss),
+                "gain": assured_log(gain.gain, gain.error, loss),
+                "beyond": assured_log(gain.beyond, gain.beyond_error, loss),
                 "dual": math.log(max(gain.dual, SMALLEST) / loss),
                 "share": gain.share,
                 "params": math.log(max(gain.params, 1) / cost.params),
@@ -104,6 +104,12 @@ def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
             }
         ),
     )
+
+
+def assured_log(gain: float, error: float, loss: float) -> float:
+    """The logarithm of a gain relative to the loss; noise counts as a tenth of its error."""
+    least = error / 10 if math.isfinite(error) else 0.0
+    return math.log(max(gain, least, SMALLEST) / loss)
 
 
 def pruning_features(saliency: float, share: float, loss: float) -> Features:
