@@ -22,7 +22,8 @@ from provenance import keep, spread
 from neuroexapt import GrowthConfig
 from neuroexapt.edits import AnyEdit
 from neuroexapt.growth import Newborns, Nursery
-from neuroexapt.growth.arbiter import candidates, stands_out
+from neuroexapt.growth.arbiter import candidates
+from neuroexapt.growth.evidence import Look, anything_to_gain
 from neuroexapt.growth.prior import kind_of
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import sense
@@ -90,7 +91,7 @@ def truth(name: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "loss": before,
         "without": without,
-        "stands_out": stands_out(found),
+        "stands_out": anything_to_gain([Look.of(found)]),
         "candidates": rows,
     }
 
@@ -142,7 +143,7 @@ def largest_gains(name: str, seeds: range) -> dict[str, Any]:
         measured = gains(run)
         for signal, right in found.items():
             if problem.lacks_nothing:
-                right.append(not stands_out(measured))
+                right.append(anything_to_gain([Look.of(measured)]) is False)
             else:
                 known = [
                     (value, gain.edit)

@@ -8,7 +8,8 @@ from lacking import PROBLEMS, Run
 from torch import Generator
 
 from neuroexapt import Deepen, GrowthConfig
-from neuroexapt.growth.arbiter import CHANCE, candidates, stands_out
+from neuroexapt.growth.arbiter import candidates
+from neuroexapt.growth.evidence import CHANCE, Look, anything_to_gain
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, sense
 from neuroexapt.signals.gain import jackknife, pairwise_mean
@@ -35,7 +36,7 @@ def test_remedy_gains_most_beyond_what_the_last_layer_can_do(name: str) -> None:
     assert run.problem.remedy(best.edit), best
     others = [gain.beyond for gain in found.found if not run.problem.remedy(gain.edit)]
     assert best.beyond > 2 * max(others)
-    assert stands_out(found)
+    assert anything_to_gain([Look.of(found)])
 
 
 def test_arbiter_adds_layers_where_only_they_help() -> None:
@@ -67,7 +68,7 @@ def noise(count: int, generator: Generator, parts: int = 16, signal: float = 0.0
     grams = rows @ rows.transpose(1, 2)
     found = tuple(_gain(gram) for gram in grams)
     together = _estimate((grams / grams.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]).mean(0))
-    return Gains(found, (), 1.0, together, together, parts, 100, 0, 0.0)
+    return Gains(found, (), 1.0, together, together, parts, 1024, 0, 0.0)
 
 
 def _estimate(gram: torch.Tensor) -> tuple[float, float]:
@@ -84,10 +85,12 @@ def test_noise_stands_out_seldom_however_many_edits_there_are() -> None:
     bound = times * CHANCE + 3 * math.sqrt(times * CHANCE * (1 - CHANCE))
     found = {count: [noise(count, generator) for _ in range(times)] for count in (5, 60)}
     for count, drawn in found.items():
-        assert sum(stands_out(gains) for gains in drawn) <= bound, count
+        assert sum(anything_to_gain([Look.of(gains)]) is not False for gains in drawn) <= bound, (
+            count
+        )
     passing = [any(g.gain > 2 * g.error for g in gains.found) for gains in found[60]]
     assert sum(passing) > bound, "two standard errors alone let noise through"
 
 
 def test_one_edit_among_many_that_gains_stands_out() -> None:
-    assert stands_out(noise(60, Generator().manual_seed(0), signal=1.0))
+    assert anything_to_gain([Look.of(noise(60, Generator().manual_seed(0), signal=1.0))])

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from scipy.stats import t
-
 from neuroexapt.edits import AnyEdit, Connect, Prune
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
+from neuroexapt.growth.evidence import Look, anything_to_gain
 from neuroexapt.growth.prior import (
     Features,
     Prior,
@@ -22,10 +21,6 @@ from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 
-CHANCE = 0.1
-"""How often, at most, noise alone may pass for something to gain, whatever is proposed."""
-SIGNIFICANT = 2.0
-"""An edit counts from so many standard errors of its gain, whole or beyond the last layer."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 FIXED_COST = 0.5
@@ -77,9 +72,8 @@ def rank_by_worth(situation: Situation) -> Ranking:
     An edit pays if the share of the loss that it is predicted to save exceeds its price. Where a
     loss falls as compute^-e, making the rest of the training dearer by a factor c gives away about
     e log c; e is the configuration's `exchange`, or with the timing "gain" what the loss is seen to
-    fall by. Growth counts only if there is anything to gain that stands out from noise
-    (`stands_out`), and only edits with a significant gain: of the whole loss, or of what the last
-    layer can't do about it.
+    fall by. Nothing pays once enough samples have shown that there is nothing to gain
+    (`anything_to_gain`); before that, a network is taken to be as small as its user says.
 
     Units are pruned only if no growth pays: while a network is too small, what its least units lose
     it now is less than what they will. Then they go if the compute that they take is worth more
@@ -95,9 +89,10 @@ def rank_by_worth(situation: Situation) -> Ranking:
         seed=int(situation.generator.initial_seed() % 2**31),
     )
     evidence = {id(proposal.edit): proposal.evidence for proposal in growing}
-    anything = stands_out(gains)
+    look = Look.of(gains)
+    anything = anything_to_gain([*situation.looks, look]) if gains.found else False
     verdicts = [
-        _on_growth(gain, evidence[id(gain.edit)], gains, anything, situation)
+        _on_growth(gain, evidence[id(gain.edit)], gains, anything is not False, situation)
         for gain in gains.found
     ]
     verdicts += _on_settling(situation)
@@ -105,36 +100,15 @@ def rank_by_worth(situation: Situation) -> Ranking:
         verdicts += _on_pruning(gains.loss, situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
-    return Ranking(list(one_a_place(paying)), _why_nothing(ordered, situation), gains.flops)
+    return Ranking(
+        list(one_a_place(paying)), _why_nothing(ordered, situation), gains.flops, look=look
+    )
 
 
 def _parts(on: Situation) -> int:
     """Into how many parts each batch is cut."""
     most = on.readings.num_samples // (PART * len(on.data))
     return max(min(math.ceil(PARTS / len(on.data)), most), 1)
-
-
-def stands_out(gains: Gains) -> bool:
-    """Whether edits could do anything about the loss, beyond noise.
-
-    There are dozens of edits, so that some gain often exceeds two standard errors by chance. Four
-    questions are asked, each of which noise answers with yes in about a quarter of `CHANCE`:
-    whether the edits gain anything together, where many gain a little; and whether any one does by
-    Bonferroni's bound, where only one kind of edit would help; both of the whole loss and of what
-    the last layer can't do about it.
-    """
-    if not gains.found:
-        return False
-    freedom, each = gains.num_parts - 1, CHANCE / 4
-    together = t.isf(each, freedom)
-    alone = t.isf(each / len(gains.found), freedom)
-    return bool(
-        any(value > together * error for value, error in (gains.together, gains.together_beyond))
-        or any(
-            gain.gain > alone * gain.error or gain.beyond > alone * gain.beyond_error
-            for gain in gains.found
-        )
-    )
 
 
 def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
@@ -162,9 +136,6 @@ def _on_growth(
     saving, scale = _predicted(growing_features(gain, gains.loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * _exchange(on)
-    significant = anything and (
-        gain.gain > SIGNIFICANT * gain.error or gain.beyond > SIGNIFICANT * gain.beyond_error
-    )
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {
@@ -180,8 +151,8 @@ def _on_growth(
         scale=scale,
     )
     spent = compute + _share_of_the_rest(gain.params, gain.macs, cost, on)
-    worth = saving / (spent + FIXED_COST) if significant else -math.inf
-    return Verdict(proposal, worth, significant and saving > max(price, on.config.min_saving))
+    worth = saving / (spent + FIXED_COST) if anything else -math.inf
+    return Verdict(proposal, worth, anything and saving > max(price, on.config.min_saving))
 
 
 def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> float:
@@ -246,7 +217,7 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
     if not known:
         return (
             f"none of {len(growing)} proposals has a gain that stands out from noise: as far as "
-            f"{on.readings.num_samples:,} samples show, the network is large enough"
+            "the samples show, the network is large enough"
         )
     best = known[0].proposal
     saving, price = best.predicted or 0.0, best.evidence["price"]

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
 from neuroexapt.growth.division import as_living
+from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
@@ -100,6 +102,7 @@ class Grower:
         self.stopped: str | None = None
         self._course = Course()
         self._sampling = Sampling.first(self.config.policy)
+        self._looks: list[Look] = []
         self._idle = 0
 
     def step(
@@ -197,8 +200,10 @@ class Grower:
             generator_for(self.seed, self._course.epoch),
             learnt_scales(outcomes(self.growths)),
             self._course.elasticity(),
+            self._looks,
         )
         ranking = POLICIES[config.policy](situation)
+        self._looks += [ranking.look] if ranking.look is not None else []
         spent = readings.flops + ranking.flops
         self._sampling.learn(spent, readings.num_samples, self.living.cost().macs)
         self.flops += spent
@@ -262,6 +267,7 @@ class Grower:
         return {
             "course": self._course.state_dict(),
             "flops_a_mac": self._sampling.flops_a_mac,
+            "looks": [asdict(look) for look in self._looks],
             "idle": self._idle,
             "flops": self.flops,
             "stopped": self.stopped,
@@ -274,6 +280,7 @@ class Grower:
         """Go on from what `state_dict` gave; the model has to be as it was by then."""
         self._course = Course.of(state["course"])
         self._sampling.flops_a_mac = state["flops_a_mac"]
+        self._looks = [Look(**look) for look in state["looks"]]
         self._idle = state["idle"]
         self.flops, self.stopped = state["flops"], state["stopped"]
         self.nursery.load_state_dict(state["nursery"], self.living)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroexapt.edits import AnyEdit
+from neuroexapt.growth.evidence import Look
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Ranking:
         proposals: in the order in which they're to be tried.
         otherwise: why there is nothing to do, in words, for the case that nothing is done.
         flops: that ranking took (2 for each multiply-accumulate).
+        look: what was seen of all edits together, if the policy measures that.
         paced: whether the configuration's `max_edits` and `pace` hold for it.
     """
 
     proposals: Sequence[Proposal]
     otherwise: str
     flops: int = 0
+    look: Look | None = None
     paced: bool = True

@@ -10,6 +10,7 @@ from torch import Tensor
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
+from neuroexapt.growth.evidence import Look
 from neuroexapt.signals import Readings
 
 
@@ -28,6 +29,7 @@ class Situation:
         scales: kind of edit, or "other" -> by what to multiply the prior's savings in this run.
         elasticity: how fast the held-out loss falls by training on, -d log(loss) / d log(compute);
             None while it isn't known.
+        looks: what earlier sensings showed of all edits together, the latest last.
     """
 
     living: LivingModel
@@ -39,3 +41,4 @@ class Situation:
     generator: torch.Generator
     scales: Mapping[str, float]
     elasticity: float | None
+    looks: Sequence[Look] = ()
