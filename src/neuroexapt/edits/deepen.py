@@ -10,7 +10,6 @@ from torch import Tensor, fx, nn
 from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
-from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -76,7 +75,7 @@ class Deepen(Addition):
             _identity(insertion, where, self)
         else:
             if not context.replaying:
-                check_alive(insertion.living, [node], node)
+                insertion.liveness.check([node], node)
             _residual(insertion, where, self, context.generator)
         return node
 

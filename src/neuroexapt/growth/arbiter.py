@@ -19,6 +19,7 @@ from neuroexapt.growth.prior import (
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, growth_gain, macs_of_units
+from neuroexapt.signals.compute import positions_of
 
 SIGNIFICANT = 2.0
 """A gain counts from so many of its standard errors."""
@@ -145,14 +146,15 @@ def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> flo
 
 def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
     found = []
-    cost = on.living.cost()
-    for proposal in nominate.nominate_pruning(on.readings, on.living, on.config.share / 2):
+    living, cost = on.living, on.living.cost()
+    positions = positions_of(living.graph_module, living.example_inputs.batch_size)
+    for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
         size = len(on.readings.saliency[proposal.edit.group])
         saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
         removed = len(proposal.edit.units) / size
         saving, scale = _predicted(pruning_features(saliency, removed, loss), on)
-        macs = macs_of_units(on.living, proposal.edit.group, len(proposal.edit.units))
+        macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
         price = compute * (on.elasticity or 0.0)
         told = {"compute": -compute, "training_on": -price, **proposal.evidence}
