@@ -26,6 +26,7 @@ class Insertion:
         modules: new modules by path.
         nodes: the graph's nodes by name.
         liveness: which of the model's nodes have a say.
+        norm_ranks: ranks of what the model's batch norms give.
     """
 
     living: LivingModel
@@ -42,6 +43,18 @@ class Insertion:
     def liveness(self) -> Liveness:
         """Looked at once for all edits that go into the graph."""
         return Liveness.of(self.living)
+
+    @cached_property
+    def norm_ranks(self) -> frozenset[int]:
+        """Likewise."""
+        calls = (n for n in self.living.graph_module.graph.nodes if n.op == "call_module")
+        norms = (node for node in calls if self._is_batch_norm(node))
+        outputs = (self.living.example_output(node) for node in norms)
+        return frozenset(output.ndim for output in outputs if isinstance(output, Tensor))
+
+    def _is_batch_norm(self, node: fx.Node) -> bool:
+        module = self.living.graph_module.get_submodule(str(node.target))
+        return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
     @classmethod
     def into(cls, living: LivingModel) -> "Insertion":

@@ -187,9 +187,8 @@ class LivingModel(nn.Module):
         Raises:
             EditError: if there is none; suggests the nearest names.
         """
-        for group in self.groups:
-            if group.name == name:
-                return group
+        if (found := self._coupled().named.get(name)) is not None:
+            return found
         member = next(
             (g for g in self.groups if any(_owns(name, m.tensor) for m in g.producers)), None
         )
