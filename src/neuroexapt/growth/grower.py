@@ -22,7 +22,7 @@ from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
-from neuroexapt.growth.sampling import Sampling, drawn
+from neuroexapt.growth.sampling import FEWEST, Sampling, drawn
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 PROBE_SIZE = 8
 """Samples on which an edit's preservation is checked."""
+CHECKING = 0.25
+"""Share of what sensing may spend that is kept for checking edits."""
 
 
 class Grower:
@@ -142,25 +144,41 @@ class Grower:
         if self.budget.spent(train_flops + self.flops):
             self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
-        samples = self._sampling.affordable(
-            self.config.sensing_share * train_flops - self.flops if train_flops else math.inf,
-            self.living.cost().macs,
-        )
+        most_flops = self.config.sensing_share * train_flops if train_flops else math.inf
+        samples = self._affordable(most_flops - self.flops)
         if not samples:
             return []
         self._close(metric)
-        return self._grow(train_loader, metric, samples)
+        return self._grow(train_loader, metric, samples, most_flops)
+
+    def _affordable(self, flops: float) -> float:
+        """How many samples may be looked at, so that enough is left to check edits; 0 if too few.
+
+        Where data are so few that this would be never, a first growth may pass the share by the
+        check of one edit.
+        """
+        macs = self.living.cost().macs
+        samples = self._sampling.affordable(
+            min(flops * (1 - CHECKING), flops - one_check(macs)), macs
+        )
+        if samples or self.growths:
+            return samples
+        return min(self._sampling.affordable(flops, macs), FEWEST)
 
     def _close(self, metric: float) -> None:
         self.growths = with_outcome(self.growths, metric, self._course.saved())
 
-    def _grow(self, train_loader: Iterable[Any], metric: float, samples: float) -> list[Change]:
+    def _grow(
+        self, train_loader: Iterable[Any], metric: float, samples: float, most_flops: float
+    ) -> list[Change]:
         ranking = self._ranking(train_loader, samples)
         changes: list[Change] = []
         refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
         for proposal in ranking.proposals:
             if ranking.paced and len(changes) == self.config.max_edits:
+                break
+            if changes and self.flops + one_check(self.living.cost().macs) > most_flops:
                 break
             outcome = self._try(proposal, metric, most)
             if isinstance(outcome, Refusal):
@@ -296,6 +314,11 @@ def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
         return 0
     runs = 2 if change.checked_in == "float64" else 1
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
+
+
+def one_check(macs: int, samples: int = PROBE_SIZE) -> int:
+    """FLOPs of checking an edit that hardly changes the model's size, in float64."""
+    return 2 * 2 * 2 * samples * 2 * macs
 
 
 def _shrinking(edit: AnyEdit) -> Iterator[AnyEdit]:
