@@ -20,13 +20,14 @@ from neuroexapt.growth.prior import (
     Features,
     Prior,
     assured_log,
+    certainty_log,
     growing_features,
     kind_of,
     pruning_features,
 )
 from neuroexapt.signals import Gain
 
-GROWING = ("gain", "beyond", "params", "macs")
+GROWING = ("gain", "beyond", "certainty", "params", "macs")
 PRUNING = ("saliency",)
 PENALTIES = (0.3, 1.0, 3.0, 10.0)
 NOISE = 0.005
@@ -84,6 +85,7 @@ def planted(path: Path) -> list[Tried]:
                     values={
                         "gain": assured_log(row["gain"], row["error"], run["loss"]),
                         "beyond": assured_log(row["beyond"], row["beyond_error"], run["loss"]),
+                        "certainty": certainty_log(row["beyond"], row["beyond_error"]),
                         "params": math.log(row["params"]),
                         "macs": math.log(row["macs"] + 0.01),
                     },

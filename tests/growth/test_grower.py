@@ -165,6 +165,17 @@ def test_flops_are_those_of_sensing_and_checks() -> None:
     assert check_flops(changes[0]) == 4 * 8 * (changes[0].macs_before + changes[0].macs_after)
 
 
+@pytest.mark.parametrize("policy", ["papers", "entropy"])
+def test_flops_never_pass_their_share_of_the_training(policy: str) -> None:
+    growing = grower(EAGER.model_copy(update={"policy": policy, "max_connections": 1}))
+    spent, grown = 0, 0
+    for _ in range(6):
+        spent += 6 * growing.living.cost().macs * 1024
+        grown += len(growing.step(batches(), metric=0.1, train_flops=spent))
+        assert growing.flops <= growing.config.sensing_share * spent
+    assert grown >= 3
+
+
 def test_optimizer_goes_on_with_the_new_parameters() -> None:
     growing = grower()
     optimizer = growing.optimizer

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from runs.quick import (
+    GROWTH,
     StopAt,
     StoppedError,
     comparable_events,
@@ -256,16 +257,17 @@ def test_grow_without_growth_trains_the_seed_model(tmp_path: Path):
 
 
 def test_grow_never_passes_max_params(tmp_path: Path):
-    summary = grow(quick(max_params=1400), tmp_path / "run")
+    settings = {"max_params": 1400, "growth": GROWTH | {"every": 1}}
+    summary = grow(quick(**settings), tmp_path / "run")
     assert summary.params_seed < summary.params_final <= 1400
     refusals = of_kind(tmp_path / "run", "refusal")
-    assert refusals and {event["epoch"] for event in refusals} <= {2, 4}
+    assert refusals and {event["epoch"] for event in refusals} <= {1, 2, 3, 4, 5}
     assert {event["cause"] for event in refusals} == {"budget"}
     assert all(", budget 1,400" in event["reason"] for event in refusals)
     assert {event["edit"]["kind"] for event in refusals} <= {"split", "connect"}
     assert any(summary.growth_stopped.endswith(event["reason"]) for event in refusals)
 
-    folder = broken_off(tmp_path / "broken", "trained", 5, max_params=1400)
+    folder = broken_off(tmp_path / "broken", "trained", 5, **settings)
     resume(folder)
     assert_same_end(folder, tmp_path / "run")
 

@@ -10,7 +10,6 @@ from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context, Edit
 from neuroexapt.edits.insert import Insertion, is_in_place, replace_uses
 from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
-from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -99,7 +98,7 @@ class Activate(Addition):
         where = place(living, node)
         before = node.all_input_nodes[0]
         if not context.replaying:
-            check_alive(living, [before], node)
+            insertion.liveness.check([before], node)
         _blend(insertion, node, before, where, CANDIDATES[self.to]())
         return node
 
@@ -113,8 +112,7 @@ def _blend(
 ) -> None:
     act, x = insertion.node(node.name), insertion.node(before.name)
     read = x
-    later = set(_after(act))
-    overwritten = [user for user in x.users if user in later] if is_in_place(node) else []
+    overwritten = [user for user in x.users if user > act] if is_in_place(node) else []
     if is_in_place(node):
         read = insertion.apply(x, "kept", torch.clone, x)
     other = insertion.call(read, "candidate", candidate, read)
@@ -123,11 +121,6 @@ def _blend(
     replace_uses(act, blended, keep=(blended,))
     for user in overwritten:  # it read what the activation had left in its input's place
         user.replace_input_with(x, blended)
-
-
-def _after(node: fx.Node) -> list[fx.Node]:
-    nodes = list(node.graph.nodes)
-    return nodes[nodes.index(node) + 1 :]
 
 
 class Settle(Edit):

@@ -11,7 +11,6 @@ from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.attention import SelfAttention, draw_
 from neuroexapt.edits.base import Context
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
-from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, check_order, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -78,7 +77,7 @@ def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context
     if source is not where.node:
         check_order(living, str(edit.source), source, edit.after, where.node)
     if not context.replaying:
-        check_alive(living, [source, where.node], where.node)
+        insertion.liveness.check([source, where.node], where.node)
     read = place(living, source)
     hidden = edit.hidden or max(read.channels // 4, FEWEST)
     first, last = nn.Linear(read.channels, hidden), nn.Linear(hidden, where.channels)
@@ -121,7 +120,7 @@ def _positions(insertion: Insertion, edit: Attend, where: Place, context: Contex
             "positions, channels)"
         )
     if not context.replaying:
-        check_alive(insertion.living, [where.node], where.node)
+        insertion.liveness.check([where.node], where.node)
     hidden = edit.hidden or max(where.channels // 2 // edit.heads * edit.heads, FEWEST * edit.heads)
     if hidden % edit.heads:
         raise EditError(f"hidden is {hidden}, no multiple of the {edit.heads} heads; make it one")

@@ -10,7 +10,6 @@ from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context
 from neuroexapt.edits.deepen import CONVOLUTIONS
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
-from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, before_activation, check_order, place
 from neuroexapt.errors import EditError
 
@@ -46,7 +45,7 @@ class Connect(Addition):
             raise EditError(f"{self.source!r} and {self.target!r} are the same place; connect two")
         check_order(living, self.source, source_node, self.target, target_node)
         if not context.replaying:  # then weights are still to be loaded
-            check_alive(living, [source_node], target_node)
+            insertion.liveness.check([source_node], target_node)
         source, target = place(living, source_node), place(living, target_node)
         x, y = insertion.node(source_node.name), insertion.node(target_node.name)
         fitted = _fit(insertion, y, x, source, target)

@@ -10,7 +10,6 @@ from torch import Tensor, fx, nn
 from neuroexapt.edits.addition import Addition
 from neuroexapt.edits.base import Context
 from neuroexapt.edits.insert import Insertion, replace_uses, settled
-from neuroexapt.edits.silence import check_alive
 from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -76,7 +75,7 @@ class Deepen(Addition):
             _identity(insertion, where, self)
         else:
             if not context.replaying:
-                check_alive(insertion.living, [node], node)
+                insertion.liveness.check([node], node)
             _residual(insertion, where, self, context.generator)
         return node
 
@@ -87,7 +86,7 @@ class Deepen(Addition):
 
 def _residual(insertion: Insertion, where: Place, edit: Deepen, generator: torch.Generator) -> None:
     x = insertion.node(where.node.name)
-    batch_norm = _uses_batch_norm(insertion.living, where)
+    batch_norm = _uses_batch_norm(insertion, where)
     block = _layers(where, edit, bias=not batch_norm)
     with torch.no_grad():
         for layer in block.values():
@@ -171,18 +170,10 @@ def _layer(
     return convolution(inputs, outputs, kernel_size, padding=padding, groups=groups, bias=bias)
 
 
-def _uses_batch_norm(living: LivingModel, where: Place) -> bool:
+def _uses_batch_norm(insertion: Insertion, where: Place) -> bool:
     """Whether the model has a batch norm for outputs of this rank, with channels second."""
-    if not where.is_map and len(where.shape) != 2:
-        return False
-    for node in living.graph_module.graph.nodes:
-        meta = living.example_output(node)
-        if node.op == "call_module" and isinstance(meta, torch.Tensor):
-            module = living.graph_module.get_submodule(str(node.target))
-            norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-            if norm and meta.ndim == len(where.shape):
-                return True
-    return False
+    second = where.is_map or len(where.shape) == 2
+    return second and len(where.shape) in insertion.norm_ranks
 
 
 def _is_idempotent(living: LivingModel, node: fx.Node) -> bool:

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from neuroexapt.edits.carry import resembling
 from neuroexapt.edits.rewrite import Ancestry, Rewrite, copied
+from neuroexapt.edits.silence import Liveness
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.assemble import Attribute, attribute
 
@@ -22,12 +24,37 @@ class Insertion:
         prefix: qualified name that new modules share, such as "edit3".
         graph: the copy that is changed.
         modules: new modules by path.
+        nodes: the graph's nodes by name.
+        liveness: which of the model's nodes have a say.
+        norm_ranks: ranks of what the model's batch norms give.
     """
 
     living: LivingModel
     prefix: str
     graph: fx.Graph
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    nodes: dict[str, fx.Node] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know the nodes by name: many edits may look for theirs."""
+        self.nodes = {node.name: node for node in self.graph.nodes}
+
+    @cached_property
+    def liveness(self) -> Liveness:
+        """Looked at once for all edits that go into the graph."""
+        return Liveness.of(self.living)
+
+    @cached_property
+    def norm_ranks(self) -> frozenset[int]:
+        """Likewise."""
+        calls = (n for n in self.living.graph_module.graph.nodes if n.op == "call_module")
+        norms = (node for node in calls if self._is_batch_norm(node))
+        outputs = (self.living.example_output(node) for node in norms)
+        return frozenset(output.ndim for output in outputs if isinstance(output, Tensor))
+
+    def _is_batch_norm(self, node: fx.Node) -> bool:
+        module = self.living.graph_module.get_submodule(str(node.target))
+        return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
     @classmethod
     def into(cls, living: LivingModel) -> "Insertion":
@@ -38,26 +65,27 @@ class Insertion:
         return cls(living, prefix, copied(living.graph_module.graph))
 
     def node(self, name: str) -> fx.Node:
-        """The copied node of that name."""
-        found: fx.Node = next(node for node in self.graph.nodes if node.name == name)
-        return found
+        """The copied or inserted node of that name."""
+        return self.nodes[name]
 
     def call(self, after: fx.Node, name: str, module: nn.Module, *inputs: fx.Node) -> fx.Node:
         """Call a new module right after a node."""
         path = f"{self.prefix}.{name}"
         module.train(self.living.training)
         self.modules[path] = module
-        with self.graph.inserting_after(after):
-            return self.graph.create_node(
-                "call_module", path, inputs, {}, name=f"{self.prefix}_{name}"
-            )
+        return self._create(after, "call_module", path, name, inputs)
 
     def apply(self, after: fx.Node, name: str, function: Any, *inputs: Any) -> fx.Node:
         """Call a function right after a node."""
+        return self._create(after, "call_function", function, name, inputs)
+
+    def _create(
+        self, after: fx.Node, op: str, target: Any, name: str, inputs: tuple[Any, ...]
+    ) -> fx.Node:
         with self.graph.inserting_after(after):
-            return self.graph.create_node(
-                "call_function", function, inputs, {}, name=f"{self.prefix}_{name}"
-            )
+            made = self.graph.create_node(op, target, inputs, {}, name=f"{self.prefix}_{name}")
+        self.nodes[made.name] = made
+        return made
 
     def parts(self) -> dict[str, nn.Module]:
         """The new modules by path, on the model's device and of its type."""
@@ -85,12 +113,11 @@ def replace_uses(old: fx.Node, new: fx.Node, keep: Sequence[fx.Node]) -> None:
 
 def settled(node: fx.Node) -> fx.Node:
     """The node itself, or the last in-place operation that overwrites its output."""
-    position = {n: i for i, n in enumerate(node.graph.nodes)}
     while True:
         writers = [user for user in node.users if is_in_place(user) and user.args[0] is node]
         if not writers:
             return node
-        node = max(writers, key=position.__getitem__)
+        node = max(writers)  # nodes are ordered as in their graph
 
 
 def is_in_place(node: fx.Node) -> bool:

@@ -1,6 +1,7 @@
 """Whether a place has a say: layers that start with zero weights silence what goes through them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from torch import fx
 
@@ -8,58 +9,53 @@ from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 
 
-def check_alive(living: LivingModel, reads: Iterable[fx.Node], writes: fx.Node) -> None:
-    """Refuse a place where what starts at zero would meet another zero, and so never learn.
+@dataclass(frozen=True, eq=False)
+class Liveness:
+    """Which nodes have a say, as a model's weights are now.
 
-    Args:
-        living: the model, with its weights.
-        reads: nodes that the new part reads.
-        writes: the node whose output it changes.
-
-    Raises:
-        EditError: if a node that is read is always zero, or what is written is never heard.
+    Attributes:
+        fed: nodes that the model's inputs reach by a way without all-zero weights, itself included.
+        heard: nodes from which such a way leads to the output, itself not included.
     """
-    for node, alive in (
-        *((node, has_something_to_say(living, node)) for node in reads),
-        (writes, is_heard(living, writes)),
-    ):
-        if not alive:
+
+    fed: frozenset[fx.Node]
+    heard: frozenset[fx.Node]
+
+    @classmethod
+    def of(cls, living: LivingModel) -> "Liveness":
+        """Look at every layer's weights once."""
+        nodes: list[fx.Node] = list(living.graph_module.graph.nodes)
+        passing = {node for node in nodes if not _is_zero(living, node)}
+        fed: set[fx.Node] = set()
+        for node in nodes:
+            reached = node.op == "placeholder" or not fed.isdisjoint(node.all_input_nodes)
+            if reached and node in passing:
+                fed.add(node)
+        heard: set[fx.Node] = set()
+        for node in reversed(nodes):
+            if any(
+                user.op == "output" or (user in heard and user in passing) for user in node.users
+            ):
+                heard.add(node)
+        return cls(frozenset(fed), frozenset(heard))
+
+    def check(self, reads: Iterable[fx.Node], writes: fx.Node) -> None:
+        """Refuse a place where what starts at zero would meet another zero, and so never learn.
+
+        Args:
+            reads: nodes that the new part reads.
+            writes: the node whose output it changes.
+
+        Raises:
+            EditError: if a node that is read is always zero, or what is written is never heard.
+        """
+        silent = [node for node in reads if node not in self.fed]
+        silent += [writes] if writes not in self.heard else []
+        if silent:
             raise EditError(
-                f"{node.name!r} is silenced by a layer whose weights are all zero, so what is "
+                f"{silent[0].name!r} is silenced by a layer whose weights are all zero, so what is "
                 "added there would get no gradient; train for a step first, or choose another place"
             )
-
-
-def is_heard(living: LivingModel, node: fx.Node) -> bool:
-    """Whether what a node gives reaches the output by a way without all-zero weights."""
-    return _reaches(living, node, lambda n: n.users, "output")
-
-
-def has_something_to_say(living: LivingModel, node: fx.Node) -> bool:
-    """Whether the model's input reaches a node, itself included, by such a way."""
-    if _is_zero(living, node):
-        return False
-    return node.op == "placeholder" or _reaches(
-        living, node, lambda n: n.all_input_nodes, "placeholder"
-    )
-
-
-def _reaches(
-    living: LivingModel,
-    start: fx.Node,
-    neighbours: Callable[[fx.Node], Iterable[fx.Node]],
-    goal: str,
-) -> bool:
-    seen: set[fx.Node] = set()
-    waiting = [start]
-    while waiting:
-        for node in neighbours(waiting.pop()):
-            if node.op == goal:
-                return True
-            if node not in seen and not _is_zero(living, node):
-                seen.add(node)
-                waiting.append(node)
-    return False
 
 
 def _is_zero(living: LivingModel, node: fx.Node) -> bool:

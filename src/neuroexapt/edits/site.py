@@ -56,8 +56,8 @@ def place(living: LivingModel, node: fx.Node) -> Place:
             second (with up to three position dimensions behind) or last.
     """
     meta = living.example_output(node)
-    computed = any(before.op == "placeholder" for before in (node, *ancestors(node)))
-    if not computed or not isinstance(meta, torch.Tensor) or not meta.is_floating_point():
+    activations = isinstance(meta, torch.Tensor) and meta.is_floating_point()
+    if node not in living.computed or not activations:
         raise EditError(f"{node.name!r} gives no tensor of activations to attach to")
     shape = tuple(int(size) for size in meta.shape)
     dims = living.channel_dims(node)

@@ -166,16 +166,14 @@ def resize_all(
     graph = copied(root.graph)
     replaced = rebuilt(root, graph, new)
     device = next(iter(resized.values())).device
+    nodes = {node.name: node for node in graph.nodes}
     for item in resizings:
-        _follow(graph, root, replaced, item, device)
+        _follow(nodes, root, replaced, item, device)
+    layouts: dict[int, dict[int, Tensor]] = {key: {} for key in tensors}
+    for (key, dim), arrangement in arranged.items():
+        layouts[key][dim] = torch.from_numpy(arrangement.inherited)
     ancestry = tuple(
-        Ancestry(
-            name,
-            new[key],
-            old,
-            {d: torch.from_numpy(a.inherited) for (k, d), a in arranged.items() if k == key},
-        )
-        for key, (name, old) in tensors.items()
+        Ancestry(name, new[key], old, layouts[key]) for key, (name, old) in tensors.items()
     )
     named = {(tensors[key][0], dim): item for (key, dim), item in arranged.items()}
     return Rewrite(graph, replaced, ancestry), named
@@ -264,7 +262,7 @@ def _vectors(module: nn.Module) -> list[Tensor]:
 
 
 def _follow(
-    graph: fx.Graph,
+    nodes: Mapping[str, fx.Node],
     root: nn.Module,
     replaced: dict[str, Attribute],
     resizing: Resizing,
@@ -274,7 +272,6 @@ def _follow(
 
     Dropouts hand newborn units their models' masks; norms without scale count their channels.
     """
-    nodes = {node.name: node for node in graph.nodes}
     for site in resizing.group.masks:
         node = nodes[site.node]
         module = replaced.get(str(node.target)) or root.get_submodule(str(node.target))

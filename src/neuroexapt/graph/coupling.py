@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import fx
@@ -32,6 +33,11 @@ class Coupling:
 
     groups: tuple[ChannelGroup, ...]
     axes: Mapping[str, Mapping[int, Labels]]
+
+    @cached_property
+    def named(self) -> Mapping[str, ChannelGroup]:
+        """The groups by name."""
+        return {group.name: group for group in self.groups}
 
 
 def couple(graph_module: fx.GraphModule) -> Coupling:

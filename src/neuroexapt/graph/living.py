@@ -24,11 +24,12 @@ from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
 from neuroexapt.graph.groups import ChannelGroup
 from neuroexapt.graph.inputs import ExampleInput, Inputs, as_inputs
+from neuroexapt.graph.lookup import Lookup
 from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.shield import shielded
-from neuroexapt.graph.tracing import Leaf, check_leaves, owner_of, trace
+from neuroexapt.graph.tracing import Leaf, check_leaves, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
@@ -40,6 +41,7 @@ ADOPTED = {
     "_non_persistent_buffers_set",
     "_coupling",
     "_cost",
+    "_lookup",
 }
 """What a living model takes from its graph module, or derives from it."""
 
@@ -81,6 +83,7 @@ class LivingModel(nn.Module):
     _edits: tuple[Any, ...]
     _coupling: Coupling | None
     _cost: Cost | None
+    _lookup: Lookup | None
 
     @shielded()
     def __init__(
@@ -184,9 +187,8 @@ class LivingModel(nn.Module):
         Raises:
             EditError: if there is none; suggests the nearest names.
         """
-        for group in self.groups:
-            if group.name == name:
-                return group
+        if (found := self._coupled().named.get(name)) is not None:
+            return found
         member = next(
             (g for g in self.groups if any(_owns(name, m.tensor) for m in g.producers)), None
         )
@@ -203,16 +205,20 @@ class LivingModel(nn.Module):
         Raises:
             EditError: if there is none; suggests the nearest names.
         """
-        graph = self.graph_module.graph
-        nodes: list[fx.Node] = [n for n in graph.nodes if n.op not in ("output", "get_attr")]
-        for candidates in (
-            [n for n in nodes if n.op == "call_module" and n.target == name],
-            [n for n in nodes if n.name == name],
-            [n for n in nodes if _within(name, owner_of(n))],
-        ):
-            if candidates:
-                return candidates[-1]
-        raise EditError(f"there is no node {name!r}; {_nearest(name, self.nodes)}")
+        found = self._looked_up().named.get(name)
+        if found is None:
+            raise EditError(f"there is no node {name!r}; {_nearest(name, self.nodes)}")
+        return found
+
+    @property
+    def computed(self) -> frozenset[fx.Node]:
+        """The nodes that depend on the inputs, and these themselves."""
+        return self._looked_up().computed
+
+    def _looked_up(self) -> Lookup:
+        if self._lookup is None:
+            self._lookup = Lookup.of(self.graph_module.graph)
+        return self._lookup
 
     @property
     def nodes(self) -> list[str]:
@@ -314,7 +320,7 @@ class LivingModel(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """All but the graph module, which would be traced anew: its graph, and what it knows."""
         graph_module = self.graph_module
-        state = {**vars(self), "_coupling": None, "_cost": None}
+        state = {**vars(self), "_coupling": None, "_cost": None, "_lookup": None}
         del state["_graph_module"]
         state["_written"] = records(graph_module.graph), dict(graph_module.meta)
         state["_traced_name"] = type(graph_module).__name__
@@ -338,6 +344,7 @@ class LivingModel(nn.Module):
         self.training = graph_module.training
         self._coupling = None
         self._cost = None
+        self._lookup = None
 
 
 def _detached(tensor: torch.Tensor) -> torch.Tensor:
@@ -355,10 +362,6 @@ def _check_names(traced: fx.GraphModule) -> None:
             f"the model has a part named {hidden[0]!r}, as a living model's own attribute is; "
             "rename it, or put the model into another one: nn.Sequential(model)"
         )
-
-
-def _within(name: str, owner: str) -> bool:
-    return owner == name or owner.startswith(f"{name}.")
 
 
 def _owns(name: str, tensor: str) -> bool:

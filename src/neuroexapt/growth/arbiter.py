@@ -20,6 +20,7 @@ from neuroexapt.growth.prior import (
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
+from neuroexapt.signals.compute import positions_of
 
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
@@ -108,7 +109,7 @@ def rank_by_worth(situation: Situation) -> Ranking:
 def _parts(on: Situation) -> int:
     """Into how many parts each batch is cut."""
     most = on.readings.num_samples // (PART * len(on.data))
-    return max(min(math.ceil(PARTS / len(on.data)), most), 1)
+    return max(min(math.ceil(PARTS / len(on.data)), most), math.ceil(2 / len(on.data)))
 
 
 def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
@@ -176,15 +177,16 @@ def _exchange(on: Situation) -> float:
 
 def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
     found: list[Verdict] = []
-    cost = on.living.cost()
+    living, cost = on.living, on.living.cost()
     if on.readings.num_samples < FEWEST_TO_PRUNE:
         return found
-    for proposal in nominate.nominate_pruning(on.readings, on.living, on.config.share / 2):
+    positions = positions_of(living.graph_module, living.example_inputs.batch_size)
+    for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
         saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
         features = pruning_features(saliency, proposal.evidence["removed"], loss)
         saving, scale = _predicted(features, on)
-        macs = macs_of_units(on.living, proposal.edit.group, len(proposal.edit.units))
+        macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
         price = compute * _exchange(on)
         told = {"compute": -compute, "price": -price, **proposal.evidence}
@@ -216,8 +218,8 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
         return "nothing can be proposed for this model"
     if not known:
         return (
-            f"none of {len(growing)} proposals has a gain that stands out from noise: as far as "
-            "the samples show, the network is large enough"
+            f"none of {len(growing)} proposals has a gain that stands out from noise: the network "
+            "is large enough, as far as the samples show"
         )
     best = known[0].proposal
     saving, price = best.predicted or 0.0, best.evidence["price"]

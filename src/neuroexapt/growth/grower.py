@@ -35,6 +35,8 @@ PROBE_SIZE = 8
 """Samples on which an edit's preservation is checked."""
 TRIES = 3
 """Proposals that are looked at for each edit that may be made."""
+CHECKING = 0.25
+"""Share of what sensing may spend that is kept for checking edits."""
 
 
 class Grower:
@@ -147,19 +149,33 @@ class Grower:
         if self.budget.spent(train_flops + self.flops):
             self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
-        samples = self._sampling.affordable(
-            self.config.sensing_share * train_flops - self.flops if train_flops else math.inf,
-            self.living.cost().macs,
-        )
+        most_flops = self.config.sensing_share * train_flops if train_flops else math.inf
+        samples = self._affordable(most_flops - self.flops)
         if not samples:
             return []
         self._close(metric)
-        return self._grow(train_loader, metric, samples)
+        return self._grow(train_loader, metric, samples, most_flops)
+
+    def _affordable(self, flops: float) -> float:
+        """How many samples may be looked at, so that enough is left to check edits; 0 if too few.
+
+        Where data are so few that this would be never, a first growth may pass the share by the
+        check of one edit.
+        """
+        macs = self.living.cost().macs
+        samples = self._sampling.affordable(
+            min(flops * (1 - CHECKING), flops - one_check(macs)), macs
+        )
+        if samples or self.growths:
+            return samples
+        return min(self._sampling.affordable(flops, macs), self._sampling.fewest)
 
     def _close(self, metric: float) -> None:
         self.growths = with_outcome(self.growths, metric, self._course.consequence())
 
-    def _grow(self, train_loader: Iterable[Any], metric: float, samples: float) -> list[Change]:
+    def _grow(
+        self, train_loader: Iterable[Any], metric: float, samples: float, most_flops: float
+    ) -> list[Change]:
         ranking = self._ranking(train_loader, samples)
         changes: list[Change] = []
         refusals: list[Refusal] = []
@@ -167,6 +183,8 @@ class Grower:
         limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
         for proposal in ranking.proposals[: TRIES * limit]:
             if len(changes) == limit:
+                break
+            if changes and self.flops + one_check(self.living.cost().macs) > most_flops:
                 break
             outcome = self._try(proposal, metric, most)
             if isinstance(outcome, Refusal):
@@ -315,6 +333,11 @@ def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
         return 0
     runs = 2 if change.checked_in == "float64" else 1
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
+
+
+def one_check(macs: int, samples: int = PROBE_SIZE) -> int:
+    """FLOPs of checking an edit that hardly changes the model's size, in float64."""
+    return 2 * 2 * 2 * samples * 2 * macs
 
 
 def _shrinking(edit: AnyEdit) -> Iterator[AnyEdit]:

@@ -97,6 +97,7 @@ def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
             {
                 "gain": assured_log(gain.gain, gain.error, loss),
                 "beyond": assured_log(gain.beyond, gain.beyond_error, loss),
+                "certainty": certainty_log(gain.beyond, gain.beyond_error),
                 "dual": math.log(max(gain.dual, SMALLEST) / loss),
                 "share": gain.share,
                 "params": math.log(max(gain.params, 1) / cost.params),
@@ -110,6 +111,11 @@ def assured_log(gain: float, error: float, loss: float) -> float:
     """The logarithm of a gain relative to the loss; noise counts as a tenth of its error."""
     least = error / 10 if math.isfinite(error) else 0.0
     return math.log(max(gain, least, SMALLEST) / loss)
+
+
+def certainty_log(gain: float, error: float) -> float:
+    """The logarithm of a gain in its standard errors, of which a tenth is the least."""
+    return math.log(max(gain / error, 0.1) if 0 < error < math.inf else 0.1)
 
 
 def pruning_features(saliency: float, share: float, loss: float) -> Features:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from neuroexapt.edits import Edit, Split, Widen
 from neuroexapt.edits.addition import Addition
@@ -64,23 +65,21 @@ Attach: TypeAlias = Callable[
 
 def rounds(numbered: Sequence[Numbered]) -> Iterator[tuple[Attach, list[Numbered]]]:
     """Edits that can be attached together."""
-    resizing: list[list[Numbered]] = []
+    resizing: list[dict[str, Numbered]] = []
     additions: list[Numbered] = []
     for number, edit in numbered:
         if isinstance(edit, Addition):
             additions.append((number, edit))
         elif isinstance(edit, Split | Widen):
-            groups = ({e.group for _, e in taken} for taken in resizing)  # type: ignore[attr-defined]
-            free = (i for i, names in enumerate(groups) if edit.group not in names)
-            if (index := next(free, None)) is None:
-                index = len(resizing)
-                resizing.append([])
-            resizing[index].append((number, edit))
+            free = next((taken for taken in resizing if edit.group not in taken), None)
+            if free is None:
+                resizing.append(free := {})
+            free[edit.group] = number, edit
         else:
             raise ValueError(
                 f"{edit!r} has no growth gain; give edits that widen, split or add something"
             )
-    yield from ((_attach_resizing, taken) for taken in resizing)
+    yield from ((_attach_resizing, list(taken.values())) for taken in resizing)
     if additions:
         yield _attach_additions, additions
 
@@ -97,7 +96,7 @@ def _attach_additions(
     for number, edit in numbered:
         assert isinstance(edit, Addition), "sorted by kind"
         insertion.prefix = f"gain{number}"
-        before = set(insertion.modules)
+        num_before = len(insertion.modules)
         try:
             edit.insert(insertion, _context(seed, number))
         except EditError as error:
@@ -105,8 +104,7 @@ def _attach_additions(
             continue
         sizes = {
             f"{path}.{name}": parameter.numel()
-            for path, module in insertion.modules.items()
-            if path not in before
+            for path, module in _last(insertion.modules, len(insertion.modules) - num_before)
             for name, parameter in module.named_parameters()
         }
         wanted += sizes
@@ -145,6 +143,11 @@ def _attach_resizing(
         sizes = added(living, resizing.group, _num_newborn(resizing))
         reads.append(Reading(number, edit, _joined(pieces), sizes))
     return Attached(model, reads, tuple(wanted))
+
+
+def _last(modules: dict[str, nn.Module], count: int) -> list[tuple[str, nn.Module]]:
+    """The modules that were added last, in their order."""
+    return list(islice(reversed(modules.items()), count))[::-1]
 
 
 def _num_newborn(resizing: Resizing) -> Callable[[Labels], int]:

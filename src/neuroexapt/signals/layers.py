@@ -126,11 +126,6 @@ class _View:
         self.living = living
         self.nodes: list[fx.Node] = list(living.graph_module.graph.nodes)
         self.last_call = {str(n.target): n for n in self.nodes if n.op == "call_module"}
-        self.depends: set[fx.Node] = set()
-        for node in self.nodes:
-            inputs = node.all_input_nodes
-            if node.op == "placeholder" or any(n in self.depends for n in inputs):
-                self.depends.add(node)
         self.grown: set[str] = set()
         self.merges: set[str] = set()
         for index, edit in enumerate(living.edits):
@@ -171,7 +166,7 @@ class _View:
 
     def data(self, node: fx.Node) -> list[fx.Node]:
         """A node's inputs that depend on the model's inputs."""
-        return [n for n in node.all_input_nodes if n in self.depends and self.is_tensor(n)]
+        return [n for n in node.all_input_nodes if n in self.living.computed and self.is_tensor(n)]
 
     def is_layer(self, node: fx.Node) -> bool:
         """Whether a node maps activations by weights."""
