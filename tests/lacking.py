@@ -77,7 +77,7 @@ class Run:
         """Fresh data to sense on."""
         return [self.problem.draw(size, self.data) for _ in range(batches)]
 
-    def grow(self, policy: str, times: int = 1, pace: float = 2.0) -> Grower:
+    def grow(self, policy: str, times: int = 1, pace: float = 3.0) -> Grower:
         """Train, and let a policy choose once that is done, so many times."""
         config = GrowthConfig(
             policy=policy,

@@ -8,7 +8,7 @@ python benchmarks/arbiter newborns --data-dir PATH [--worker 0 --of 2]
 `try` trains networks to some point, senses there, and trains on from there for 300 steps with each
 candidate and without any, with several seeds; one file a checkpoint in
 benchmarks/results/arbiter, resumable. `judge` compares what each signal alone says with what
-followed, beside the noise ceiling, and writes signals.json there. `fit` fits the prior that the
+followed, beside the noise ceiling, and writes summary.json there. `fit` fits the prior that the
 package ships on the checkpoints and the planted problems that are for it, none of which is judged.
 """
 
@@ -92,7 +92,7 @@ def _is_older(measured: dict[str, Any]) -> bool:
 def fit() -> None:
     """Fit the prior that the package ships."""
     given = [tried(path) for path in sorted(FOLDER.glob("fit-*.json"))]
-    prior, table = chosen(given + planted(RESULTS / "planted.json"))
+    prior, table = chosen(given, planted(RESULTS / "planted.json"))
     write(PRIOR, prior.model_dump(mode="json"))
     write(FOLDER / "choice.json", {"provenance": provenance(), "tried": table})
     print(json.dumps(prior.model_dump(mode="json"), indent=1))
@@ -115,7 +115,7 @@ def main() -> None:
         return
     if args.what == "judge":
         measured = judge(FOLDER)
-        write(FOLDER / "signals.json", {"provenance": provenance(), **measured})
+        write(FOLDER / "summary.json", {"provenance": provenance(), **measured})
         print(json.dumps({k: v for k, v in measured.items() if k != "checkpoints"}, indent=1))
         return
     torch.set_num_threads(1)

@@ -20,20 +20,22 @@ from neuroexapt.growth.prior import (
     Features,
     Prior,
     assured_log,
-    certainty_log,
     growing_features,
     kind_of,
     pruning_features,
+    standing_log,
 )
 from neuroexapt.signals import Gain
 
-GROWING = ("gain", "beyond", "certainty", "params", "macs")
+GROWING = ("gain", "beyond", "params", "macs")
+ALWAYS = ("standing",)
+"""0 for all that real networks showed, so that only planted problems tell what it is worth."""
 PRUNING = ("saliency",)
-PENALTIES = (0.3, 1.0, 3.0, 10.0)
+PENALTIES = (1.0, 3.0, 10.0, 30.0)
 NOISE = 0.005
 """About how far one seed's saving is off, as a share of the loss."""
 HORIZON = 300
-TOLERANCE = 0.02
+TOLERANCE = 0.01
 """By how much fewer features may rank worse than more."""
 EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
 
@@ -53,13 +55,13 @@ class Tried:
     saved: np.ndarray
 
 
-def features_of(row: dict[str, Any], cost: Cost) -> Features:
+def features_of(row: dict[str, Any], largest: float, cost: Cost) -> Features:
     """What is known of a candidate before it is tried."""
     edit = EDIT.validate_python(row["edit"])
     if edit.kind == "prune":
         saliency = sum(max(value, 0.0) for value in row["evidence"]["saliency"])
         return pruning_features(saliency, row["evidence"]["removed"], row["loss"])
-    return growing_features(Gain(edit, **row["gain"]), row["loss"], cost)
+    return growing_features(Gain(edit, **row["gain"]), largest, row["loss"], cost)
 
 
 def tried(path: Path) -> Tried:
@@ -70,7 +72,14 @@ def tried(path: Path) -> Tried:
     without = fmean(run["loss"] for run in measured["baseline"])
     saved = [[(without - run["loss"]) / without for run in row["runs"][:count]] for row in rows]
     cost = Cost(**measured["cost"])
-    return Tried(path.stem, tuple(features_of(row, cost) for row in rows), np.array(saved))
+    largest = largest_of(rows)
+    features = tuple(features_of(row, largest, cost) for row in rows)
+    return Tried(path.stem, features, np.array(saved))
+
+
+def largest_of(rows: Sequence[dict[str, Any]]) -> float:
+    """The largest gain beyond the last layer."""
+    return max(row["gain"]["beyond"] for row in rows if "gain" in row)
 
 
 def planted(path: Path) -> list[Tried]:
@@ -79,13 +88,14 @@ def planted(path: Path) -> list[Tried]:
     for name, problem in json.loads(path.read_text()).items():
         for run in problem.get("runs", ()) if isinstance(problem, dict) else ():
             rows = run["candidates"]
+            largest = max(row["beyond"] for row in rows)
             features = [
                 Features(
                     kind=kind_of(EDIT.validate_python(row["edit"])),
                     values={
                         "gain": assured_log(row["gain"], row["error"], run["loss"]),
                         "beyond": assured_log(row["beyond"], row["beyond_error"], run["loss"]),
-                        "certainty": certainty_log(row["beyond"], row["beyond_error"]),
+                        "standing": standing_log(row["beyond"], row["beyond_error"], largest),
                         "params": math.log(row["params"]),
                         "macs": math.log(row["macs"] + 0.01),
                     },
@@ -168,26 +178,35 @@ def _level(saved: np.ndarray, shape: np.ndarray) -> float:
     return max(float(saved @ shape / (shape @ shape)), 0.0)
 
 
-def chosen(given: Sequence[Tried]) -> tuple[Prior, list[dict[str, Any]]]:
+def chosen(real: Sequence[Tried], known: Sequence[Tried]) -> tuple[Prior, list[dict[str, Any]]]:
     """The fewest features that predict left-out checkpoints nearly best, and all that were tried.
 
     Left out are all checkpoints of a family at a time: what is shipped meets new networks.
+
+    Args:
+        real: checkpoints of networks in training, to choose by and to fit.
+        known: planted problems, to fit only.
     """
-    families = sorted({of.name.split("-")[1] for of in given})
+    families = sorted({_family(of) for of in real})
     table = []
     for count in range(1, len(GROWING) + 1):
         for names in itertools.combinations(GROWING, count):
             for penalty in PENALTIES:
                 found = []
                 for family in families:
-                    left = [of for of in given if of.name.split("-")[1] == family]
-                    prior = fitted([of for of in given if of not in left], names, penalty)
+                    rest = [of for of in real if _family(of) != family]
+                    prior = fitted([*rest, *known], (*names, *ALWAYS), penalty)
+                    left = [of for of in real if _family(of) == family]
                     found += [_rank(predicted(prior, of), of) for of in left]
                 table.append({"features": names, "penalty": penalty, "spearman": fmean(found)})
     table.sort(key=lambda row: -row["spearman"])
     near = [row for row in table if row["spearman"] > table[0]["spearman"] - TOLERANCE]
     best = min(near, key=lambda row: len(row["features"]))
-    return fitted(given, best["features"], best["penalty"]), table
+    return fitted([*real, *known], (*best["features"], *ALWAYS), best["penalty"]), table
+
+
+def _family(of: Tried) -> str:
+    return of.name.split("-")[1]
 
 
 def _rank(values: Sequence[float], of: Tried) -> float:

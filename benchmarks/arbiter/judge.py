@@ -1,48 +1,75 @@
-"""What followed, against what each signal alone would have said."""
+"""What followed, against what the arbiter and each signal alone would have said."""
 
 import json
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from fit import features_of, largest_of
+from scipy.stats import rankdata, spearmanr
 
-SIGNALS = ("params", "macs", "gain", "dual", "entropy", "correlation", "random")
+from neuroexapt.graph import Cost
+from neuroexapt.growth.prior import shipped_prior
+
+CONTROLS = ("params", "macs", "random", "entropy", "correlation", "gain", "dual", "beyond")
+SIGNALS = ("arbiter", *CONTROLS)
 DRAWS = 1000
 
 
-def rank_correlation(first: list[float], second: list[float]) -> float:
+@dataclass(frozen=True)
+class Judged:
+    """A checkpoint's candidates: what followed, and what was said of them.
+
+    Attributes:
+        name: of the checkpoint.
+        truth: by how much each lowered the held-out loss, shape (candidates, seeds).
+        said: signal -> what it says of each.
+    """
+
+    name: str
+    truth: np.ndarray
+    said: dict[str, np.ndarray]
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Spearman's; 0 where either is constant."""
     if len(set(first)) < 2 or len(set(second)) < 2:
         return 0.0
     return float(spearmanr(first, second)[0])
 
 
-def read(path: Path) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """A checkpoint's candidates, and by how much each lowered the held-out loss, seed by seed.
-
-    Pruning is left out: what removes units has neither gain nor new parameters to go by.
-    """
+def read(path: Path) -> Judged:
+    """A checkpoint's file, as far as all its candidates have the same seeds."""
     measured = json.loads(path.read_text())
-    without = [run["loss"] for run in measured["baseline"]]
-    rows = [row for row in measured["candidates"] if row["edit"]["kind"] != "prune"]
-    truth = [[b - run["loss"] for b, run in zip(without, r["runs"], strict=True)] for r in rows]
-    return rows, np.array(truth)
+    rows = measured["candidates"]
+    count = min(len(row["runs"]) for row in rows)
+    without = fmean(run["loss"] for run in measured["baseline"])
+    truth = np.array([[without - run["loss"] for run in row["runs"][:count]] for row in rows])
+    cost = Cost(**measured["cost"])
+    prior = shipped_prior()
+    said = {name: np.array([_said(row, name, cost) for row in rows]) for name in CONTROLS}
+    rng = random.Random(len(rows))
+    said["random"] = np.array([rng.random() for _ in rows])
+    said["arbiter"] = np.array(
+        [prior.saving(features_of(row, largest_of(rows), cost)) for row in rows]
+    )
+    return Judged(path.stem, truth, said)
 
 
-def said(rows: list[dict[str, Any]], signal: str, seed: int) -> list[float]:
-    """What a signal says of each candidate; where it says nothing, less than of any other."""
-    if signal == "random":
-        rng = random.Random(seed)
-        return [rng.random() for _ in rows]
+def _said(row: dict[str, Any], signal: str, cost: Cost) -> float:
+    """What a signal says of a candidate; where it says nothing, less than of any other."""
+    if signal in ("params", "macs"):
+        return float(row["runs"][0][signal] - getattr(cost, signal))
     if signal == "entropy":
-        return [_mean(row["evidence"].get("entropy")) for row in rows]
+        return _mean(row["evidence"].get("entropy"))
     if signal == "correlation":
-        return [abs(row["evidence"].get("correlation", 0.0)) for row in rows]
-    return [row["gain"][signal] for row in rows]
+        return abs(row["evidence"].get("correlation", 0.0))
+    return float(row["gain"][signal]) if "gain" in row and signal in row["gain"] else -math.inf
 
 
 def _mean(values: list[float] | float | None) -> float:
@@ -65,52 +92,80 @@ def reliability(truth: np.ndarray) -> tuple[float, float]:
     return single, math.sqrt(count * kept / (1 + (count - 1) * kept))
 
 
-def interval(first: list[float], second: list[float], rng: np.random.Generator) -> list[float]:
-    """95 % of the rank correlation, over candidates drawn again with replacement."""
-    a, b = np.array(first), np.array(second)
-    draws = [rng.integers(len(a), size=len(a)) for _ in range(DRAWS)]
-    found = [rank_correlation(list(a[d]), list(b[d])) for d in draws]
+def regret(of: Judged, signal: str) -> float:
+    """What a signal's first choice misses of the best candidate's benefit, as a share of it.
+
+    The best is the best by the mean over all seeds, whose luck counts as its merit.
+    """
+    mean = of.truth.mean(1)
+    return float((mean.max() - mean[of.said[signal].argmax()]) / mean.max())
+
+
+def fair_regret(of: Judged, signal: str) -> float:
+    """The same against whoever knows what followed with all seeds but one, judged by that one."""
+    count = of.truth.shape[1]
+    chosen, known = 0.0, 0.0
+    for left in range(count):
+        rest = np.delete(of.truth, left, axis=1).mean(1)
+        known += float(of.truth[rest.argmax(), left])
+        chosen += float(of.truth[of.said[signal].argmax(), left])
+    return (known - chosen) / known
+
+
+def interval(judged: Sequence[Judged], signal: str, rng: np.random.Generator) -> list[float]:
+    """95 % of the mean rank correlation, over checkpoints and candidates drawn with replacement."""
+    found = []
+    for _ in range(DRAWS):
+        drawn = rng.integers(len(judged), size=len(judged))
+        found.append(fmean(_redrawn(judged[index], signal, rng) for index in drawn))
     return [float(q) for q in np.quantile(found, [0.025, 0.975])]
 
 
-def judged(path: Path) -> dict[str, Any]:
+def _redrawn(of: Judged, signal: str, rng: np.random.Generator) -> float:
+    chosen = rng.integers(len(of.truth), size=len(of.truth))
+    said, mean = rankdata(of.said[signal][chosen]), rankdata(of.truth[chosen].mean(1))
+    spread = said.std() * mean.std()
+    return float(((said - said.mean()) * (mean - mean.mean())).mean() / spread) if spread else 0.0
+
+
+def judged_alone(of: Judged) -> dict[str, Any]:
     """One checkpoint."""
-    rows, truth = read(path)
-    mean = list(truth.mean(1))
-    rng = np.random.default_rng(0)
-    single, ceiling = reliability(truth)
-    signals = {}
-    for name in SIGNALS:
-        prediction = said(rows, name, seed=len(rows))
-        regret = max(mean) - mean[int(np.argmax(prediction))]
-        signals[name] = {
-            "spearman": rank_correlation(prediction, mean),
-            "ci95": interval(prediction, mean, rng),
-            "first_choice_regret": regret / max(mean) if max(mean) > 0 else None,
-        }
+    mean = list(of.truth.mean(1))
+    single, ceiling = reliability(of.truth)
     return {
-        "num_candidates": len(rows),
-        "num_seeds": truth.shape[1],
+        "num_candidates": len(mean),
+        "num_seeds": of.truth.shape[1],
         "best_benefit": max(mean),
         "retest": single,
         "ceiling": ceiling,
-        "signals": signals,
+        "spearman": {name: rank_correlation(list(of.said[name]), mean) for name in SIGNALS},
+        "first_choice_regret": {name: regret(of, name) for name in SIGNALS},
+        "fair_regret": {name: fair_regret(of, name) for name in SIGNALS},
     }
 
 
 def judge(folder: Path) -> dict[str, Any]:
-    """All checkpoints that are there, and the means over them."""
-    paths = sorted(p for p in folder.glob("*.json") if p.stem.startswith(("fit-", "judge-")))
-    found = {path.stem: judged(path) for path in paths}
-    means = {
-        name: fmean(item["signals"][name]["spearman"] for item in found.values())
-        for name in SIGNALS
-    }
+    """All checkpoints that are for judging and have all their seeds."""
+    read_all = [read(path) for path in sorted(folder.glob("judge-*.json"))]
+    whole = [of for of in read_all if of.truth.shape[1] >= 3]
+    alone = {of.name: judged_alone(of) for of in whole}
+    rng = np.random.default_rng(0)
+
+    def mean(name: str, what: str = "spearman") -> float:
+        return fmean(item[what][name] for item in alone.values())
+
     return {
-        "mean_spearman": means,
-        "mean_retest": fmean(item["retest"] for item in found.values()),
-        "mean_ceiling": fmean(item["ceiling"] for item in found.values()),
-        "num_checkpoints": len(found),
-        "num_candidates": sum(item["num_candidates"] for item in found.values()),
-        "checkpoints": found,
+        "arbiter": {
+            "spearman": mean("arbiter"),
+            "ci95": interval(whole, "arbiter", rng),
+            "first_choice_regret": mean("arbiter", "first_choice_regret"),
+            "fair_regret": mean("arbiter", "fair_regret"),
+        },
+        "ceiling": fmean(item["ceiling"] for item in alone.values()),
+        "controls": {name: mean(name) for name in CONTROLS},
+        "controls_ci95": {name: interval(whole, name, rng) for name in CONTROLS},
+        "controls_regret": {name: mean(name, "first_choice_regret") for name in CONTROLS},
+        "num_checkpoints": len(whole),
+        "num_candidates": sum(len(of.truth) for of in whole),
+        "checkpoints": alone,
     }

@@ -12,6 +12,7 @@ from neuroexapt.growth.prior import (
     kind_of,
     pruning_features,
     shipped_prior,
+    standing_log,
 )
 from neuroexapt.signals import Gain
 
@@ -50,7 +51,7 @@ def test_saving_of_pruning_is_a_loss():
 
 
 def test_features_are_relative_to_the_model_and_its_loss():
-    found = growing_features(gain(0.4), loss=2.0, cost=Cost(params=100, macs=3000)).values
+    found = growing_features(gain(0.4), 0.4, loss=2.0, cost=Cost(params=100, macs=3000)).values
     assert found["gain"] == pytest.approx(math.log(0.2))
     assert found["dual"] == pytest.approx(math.log(0.5))
     assert found["params"] == pytest.approx(math.log(0.2))
@@ -60,10 +61,18 @@ def test_features_are_relative_to_the_model_and_its_loss():
 
 def test_features_of_a_negative_gain_are_finite_and_below_any_sure_one():
     cost = Cost(params=100, macs=3000)
-    unsure = growing_features(gain(-0.3), 2.0, cost).values["gain"]
+    unsure = growing_features(gain(-0.3), 0.2, 2.0, cost).values["gain"]
     assert math.isfinite(unsure)
-    assert unsure < growing_features(gain(0.2), 2.0, cost).values["gain"]
-    assert math.isfinite(growing_features(gain(-1.0, math.inf), 2.0, cost).values["gain"])
+    assert unsure < growing_features(gain(0.2), 0.2, 2.0, cost).values["gain"]
+    assert math.isfinite(growing_features(gain(-1.0, math.inf), 0.2, 2.0, cost).values["gain"])
+
+
+def test_standing_counts_standard_errors_beyond_the_fourth_of_the_largest_gain_only():
+    assert standing_log(1.0, 0.05, largest=1.0) == pytest.approx(math.log(20 / 4))
+    assert standing_log(1.0, 0.05, largest=2.0) == pytest.approx(math.log(10 / 4))
+    assert standing_log(1.0, 0.05, largest=9.0) == 0, "certain, but small among the others"
+    assert standing_log(1.0, 0.3, largest=1.0) == 0, "large, but it may be noise"
+    assert standing_log(-1.0, 0.1, 1.0) == standing_log(1.0, math.inf, 1.0) == 0
 
 
 def test_features_of_units_that_help_nothing_are_those_of_none():

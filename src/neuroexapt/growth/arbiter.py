@@ -24,8 +24,9 @@ from neuroexapt.signals.compute import positions_of
 
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
-FIXED_COST = 0.5
-"""What every edit costs beside its compute: it takes one of the few places that a growth has."""
+FIXED_COST = 1.0
+"""What every edit costs beside its compute, since it takes one of the few places that a growth has:
+as much as to make the network e times as dear."""
 PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
@@ -134,7 +135,7 @@ def _on_growth(
     gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
 ) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(growing_features(gain, gains.loss, cost), on)
+    saving, scale = _predicted(growing_features(gain, gains.largest, gains.loss, cost), on)
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * _exchange(on)
     proposal = Proposal(

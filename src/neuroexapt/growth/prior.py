@@ -13,6 +13,8 @@ from neuroexapt.edits import AnyEdit, Attend
 from neuroexapt.graph import Cost
 from neuroexapt.signals import Gain
 
+OUTSTANDING = 4.0
+"""A gain of fewer standard errors may be one of many that noise made large."""
 SMALLEST = 1e-9
 """Below this, a gain counts as this: logarithms are taken."""
 
@@ -83,11 +85,13 @@ def kind_of(edit: AnyEdit) -> str:
     return f"{edit.kind}-{edit.form}" if isinstance(edit, Attend) else edit.kind
 
 
-def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
+def growing_features(gain: Gain, largest: float, loss: float, cost: Cost) -> Features:
     """The features of an edit that adds something.
 
     Args:
         gain: of the edit.
+        largest: what any of the edits in question can do that the last layer can't
+            (`Gain.beyond`).
         loss: of the model, where the gain was measured.
         cost: of the model.
     """
@@ -97,7 +101,7 @@ def growing_features(gain: Gain, loss: float, cost: Cost) -> Features:
             {
                 "gain": assured_log(gain.gain, gain.error, loss),
                 "beyond": assured_log(gain.beyond, gain.beyond_error, loss),
-                "certainty": certainty_log(gain.beyond, gain.beyond_error),
+                "standing": standing_log(gain.beyond, gain.beyond_error, largest),
                 "dual": math.log(max(gain.dual, SMALLEST) / loss),
                 "share": gain.share,
                 "params": math.log(max(gain.params, 1) / cost.params),
@@ -113,9 +117,16 @@ def assured_log(gain: float, error: float, loss: float) -> float:
     return math.log(max(gain, least, SMALLEST) / loss)
 
 
-def certainty_log(gain: float, error: float) -> float:
-    """The logarithm of a gain in its standard errors, of which a tenth is the least."""
-    return math.log(max(gain / error, 0.1) if 0 < error < math.inf else 0.1)
+def standing_log(gain: float, error: float, largest: float) -> float:
+    """The logarithm of how far a gain stands out, of noise and among others; 0 if it doesn't.
+
+    It is what exceeds `OUTSTANDING` in the gain's standard errors, times its share of the largest
+    gain. Only what a network is plainly unable to do gives so clear a gain, and then far more
+    follows than the size of the gain tells.
+    """
+    if not (0 < error < math.inf and gain > 0):
+        return 0.0
+    return math.log(max(gain / error / OUTSTANDING * min(gain / largest, 1.0), 1.0))
 
 
 def pruning_features(saliency: float, share: float, loss: float) -> Features:

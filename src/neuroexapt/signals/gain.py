@@ -84,6 +84,11 @@ class Gains:
     flops: int
     seconds: float
 
+    @property
+    def largest(self) -> float:
+        """The largest `Gain.beyond` of any edit; 0 without any."""
+        return max((gain.beyond for gain in self.found), default=0.0)
+
 
 def growth_gain(
     living: LivingModel,
