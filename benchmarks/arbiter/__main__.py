@@ -34,7 +34,7 @@ from truth import NAMES, outcome, sensed
 from neuroexapt.edits import AnyEdit
 
 FOLDER = RESULTS / "arbiter"
-SEEDS = {"judge": 3, "fit": 1}
+SEEDS = {"judge": 3, "fit": 3}
 BASELINES = 8
 """Seeds without any edit: what every candidate is compared with has to be surer than each."""
 PRIOR = RESULTS.parent.parent / "src" / "neuroexapt" / "growth" / "prior.json"
