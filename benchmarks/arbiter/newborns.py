@@ -26,7 +26,7 @@ def policies(optimizer: str) -> dict[str, Newborns]:
     """By name, what is compared."""
     found = {f"lr {rate:g}": Newborns(lr=rate) for rate in RATES}
     if optimizer == "adamw":
-        found["lr 1, not corrected"] = Newborns(bias_correction=False)
+        found["lr 1, not corrected"] = Newborns(lr=1, bias_correction=False)
     return found
 
 

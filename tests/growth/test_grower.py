@@ -5,6 +5,7 @@ import json
 import logging
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,8 @@ from neuroexapt import (
     Split,
     TrainingError,
 )
-from neuroexapt.growth.grower import check_flops
+from neuroexapt.growth.evidence import Look
+from neuroexapt.growth.fitting import check_flops
 
 EAGER = GrowthConfig(every=1, entropy_threshold=0.0, split_probability=1.0, max_connections=0)
 
@@ -351,3 +353,76 @@ def test_foreign_optimizer_is_refused_and_not_called_the_end_of_growth() -> None
     with pytest.raises(EditError, match="none of this model"):
         growing.step(batches(), metric=0.1)
     assert growing.stopped is None
+
+
+def arbitrated(**settings: Any) -> Grower:
+    torch.manual_seed(0)
+    living = LivingModel(model(), batches()[0][0][:4])
+    optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
+    config = GrowthConfig(policy="arbiter", every=2, **settings)
+    return Grower(living, optimizer, CRITERION, Budget(params=3000), config, seed=3)
+
+
+def trained(growing: Grower, epochs: range) -> None:
+    for epoch in epochs:
+        for inputs, targets in batches(6):
+            growing.optimizer.zero_grad()
+            CRITERION(growing.living(inputs), targets).backward()
+            growing.optimizer.step()
+        growing.step(batches(6), 0.1 * epoch, loss=1 / (1 + epoch), train_flops=1e10 * (epoch + 1))
+
+
+def test_arbiter_records_what_it_predicted_and_what_followed_beyond_the_trend() -> None:
+    growing = arbitrated()
+    trained(growing, range(6))
+    first = [growth for growth in growing.growths if growth.epoch == 2]
+    assert first, "few samples speak for growth as they speak against it"
+    assert all(growth.predicted > 0 and growth.scale == 1 for growth in first)
+    assert all(growth.saved is not None and growth.trend is not None for growth in first)
+    shares = [growth.saved / growth.predicted for growth in first]
+    assert shares == pytest.approx([shares[0]] * len(first)), "shared as predicted"
+    later = [growth for growth in growing.growths if growth.epoch == 4]
+    assert later
+    assert all(growth.scale != 1 for growth in later), "what followed was learnt from"
+
+
+def test_arbiter_resumes_as_if_unbroken() -> None:
+    unbroken, broken = arbitrated(), arbitrated()
+    trained(unbroken, range(6))
+    trained(broken, range(3))
+    state = json.loads(json.dumps(broken.state_dict()))
+    again = Grower(broken.living, broken.optimizer, CRITERION, broken.budget, broken.config, seed=3)
+    # The first grower's hooks go on with the same optimiser, which one of them must not.
+    broken.nursery.broods = []
+    again.load_state_dict(state)
+    trained(again, range(3, 6))
+    assert [g.edit for g in again.growths] == [g.edit for g in unbroken.growths]
+    for (name, left), right in zip(
+        again.living.state_dict().items(), unbroken.living.state_dict().values(), strict=True
+    ):
+        assert torch.equal(left, right), name
+    assert again.state_dict()["looks"] == unbroken.state_dict()["looks"]
+
+
+def test_growth_ends_when_looks_show_nothing_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Look(2000, whole=-1.0, beyond=-1.0, alone=False)
+    monkeypatch.setattr(Look, "of", classmethod(lambda cls, gains: nothing))
+    growing = arbitrated(patience=2, kinds=("widen",))
+    trained(growing, range(6))
+    assert growing.growths == []
+    assert "the network is large enough, as far as the samples show" in growing.stopped
+    assert growing.stopped.endswith("(2 times in a row)")
+
+
+def test_newborns_are_warmed_up_by_default() -> None:
+    growing = grower()
+    growing.step(batches(), metric=0.1)
+    assert growing.nursery.broods
+    assert growing.nursery.policy.factor(0) == pytest.approx(0.1)
+    assert growing.nursery.policy.factor(100) == 1
+
+
+@pytest.mark.parametrize("loss", [float("nan"), "low"])
+def test_loss_that_is_no_number_is_refused(loss: Any) -> None:
+    with pytest.raises(ValueError, match=r"loss is .*the mean loss on held-out data"):
+        grower().step(batches(), metric=0.1, loss=loss)

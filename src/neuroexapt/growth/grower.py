@@ -2,23 +2,24 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neuroexapt.edits import AnyEdit, Change, Split, Widen
+from neuroexapt.edits import Change
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.errors import EditError, LimitError
-from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.graph import LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
 from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
+from neuroexapt.growth.fitting import Room, check_flops, one_check, shrinking
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
@@ -31,8 +32,8 @@ from neuroexapt.training.seed import generator_for
 
 logger = logging.getLogger(__name__)
 
-PROBE_SIZE = 8
-"""Samples on which an edit's preservation is checked."""
+MOST_LOOKS = 16
+"""Looks that are remembered."""
 TRIES = 3
 """Proposals that are looked at for each edit that may be made."""
 CHECKING = 0.25
@@ -221,7 +222,8 @@ class Grower:
             self._looks,
         )
         ranking = POLICIES[config.policy](situation)
-        self._looks += [ranking.look] if ranking.look is not None else []
+        if ranking.look is not None:
+            self._looks = [*self._looks, ranking.look][-MOST_LOOKS:]
         spent = readings.flops + ranking.flops
         self._sampling.learn(spent, readings.num_samples, self.living.cost().macs)
         self.flops += spent
@@ -235,7 +237,7 @@ class Grower:
         """
         seed = self.seed + self._course.epoch
         refusal: Refusal | None = None
-        for smaller in _shrinking(proposal.edit):
+        for smaller in shrinking(proposal.edit):
             room = Room(self.budget, most_macs)
             try:
                 change = self.living.apply(smaller, self.optimizer, seed, limit=room)
@@ -304,57 +306,6 @@ class Grower:
         self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]
         self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
-
-
-class Room:
-    """What a model may become: an edit's limit, which remembers what it said.
-
-    Attributes:
-        only_pace: whether what it refused last was within the budget.
-    """
-
-    def __init__(self, budget: Budget, most_macs: float) -> None:
-        self.budget = budget
-        self.most_macs = most_macs
-        self.only_pace = False
-
-    def __call__(self, cost: Cost) -> str | None:
-        """What a model of that cost would exceed; None if nothing."""
-        excess = self.budget.exceeded(cost)
-        self.only_pace = excess is None and cost.macs > self.most_macs
-        if self.only_pace:
-            return f"{cost.macs:,} MACs, {self.most_macs:,.0f} at this time"
-        return excess
-
-
-def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
-    """FLOPs of checking an edit: both models, in both modes, on the probe; twice if in float64."""
-    if change.max_error is None:
-        return 0
-    runs = 2 if change.checked_in == "float64" else 1
-    return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
-
-
-def one_check(macs: int, samples: int = PROBE_SIZE) -> int:
-    """FLOPs of checking an edit that hardly changes the model's size, in float64."""
-    return 2 * 2 * 2 * samples * 2 * macs
-
-
-def _shrinking(edit: AnyEdit) -> Iterator[AnyEdit]:
-    """The edit itself; then, if it adds units, with half as many, and half of that, down to one."""
-    yield edit
-    if isinstance(edit, Split):
-        for count in _halves(len(edit.units)):
-            yield edit.model_copy(update={"units": edit.units[:count]})
-    elif isinstance(edit, Widen):
-        for count in _halves(edit.count):
-            yield edit.model_copy(update={"count": count})
-
-
-def _halves(count: int) -> Iterator[int]:
-    while count > 1:
-        count //= 2
-        yield count
 
 
 def _check_number(name: str, value: float) -> None:
