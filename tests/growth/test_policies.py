@@ -171,6 +171,19 @@ def test_arbiter_prunes_only_when_no_growth_pays(even):
     assert all(p.predicted <= 0 for p in level.proposals)
 
 
+def test_arbiter_removes_dead_units_even_while_growth_pays(even):
+    living = trained()
+    with torch.no_grad():
+        living.get_submodule("3").bias[[1, 4]] = -1e6  # behind it is a ReLU
+    found = rank_by_worth(situation(living)).proposals
+    assert found[0].edit == Prune(group="3", units=(1, 4), preserving=False)
+    assert any(p.edit.kind != "prune" for p in found)
+    outputs = living.eval()(task()[0][0])
+    change = living.apply(found[0].edit)
+    torch.testing.assert_close(living.eval()(task()[0][0]), outputs, rtol=1e-4, atol=1e-5)
+    assert change.macs_after < change.macs_before
+
+
 def test_arbiter_does_not_prune_on_few_samples(even):
     config = GrowthConfig(policy="arbiter", min_saving=0.9, exchange=5.0)
     assert not rank_by_worth(situation(data=task(2), config=config)).proposals

@@ -77,9 +77,9 @@ def rank_by_worth(situation: Situation) -> Ranking:
     fall by. Nothing pays once enough samples have shown that there is nothing to gain
     (`anything_to_gain`); before that, a network is taken to be as small as its user says.
 
-    Units are pruned only if no growth pays: while a network is too small, what its least units lose
-    it now is less than what they will. Then they go if the compute that they take is worth more
-    than the loss that they save.
+    Dead units go at any time. Others are pruned only if no growth pays: while a network is too
+    small, what its least units lose it now is less than what they will. Then they go if the compute
+    that they take is worth more than the loss that they save.
     """
     growing = candidates(situation)
     gains = growth_gain(
@@ -97,7 +97,7 @@ def rank_by_worth(situation: Situation) -> Ranking:
         _on_growth(gain, evidence[id(gain.edit)], gains, anything is not False, situation)
         for gain in gains.found
     ]
-    verdicts += _on_settling(situation)
+    verdicts += _on_settling(situation) + _on_dead_units(situation)
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
         verdicts += _on_pruning(gains.loss, situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
@@ -202,6 +202,14 @@ def _on_settling(on: Situation) -> list[Verdict]:
     return [
         Verdict(proposal, math.inf, pays=True) for proposal in nominate.nominate_settling(on.living)
     ]
+
+
+def _on_dead_units(on: Situation) -> list[Verdict]:
+    """Units that never change: they take compute and say nothing."""
+    if "prune" not in on.config.kinds or on.readings.num_samples < FEWEST_TO_PRUNE:
+        return []
+    found = nominate.nominate_dead(on.readings, on.living)
+    return [Verdict(proposal, math.inf, pays=True) for proposal in found]
 
 
 def _predicted(

@@ -115,6 +115,16 @@ def nominate_pruning(readings: Readings, living: LivingModel, share: float) -> I
         yield Proposal(Prune(group=group.name, units=tuple(units), preserving=False), evidence)
 
 
+def nominate_dead(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
+    """Remove the units of each group that gave one and the same value throughout."""
+    for group in growable(living):
+        dead = readings.dead.get(group.name)
+        units = [] if dead is None else dead.nonzero().flatten().tolist()
+        if 0 < len(units) < group.size:
+            evidence = {"num_dead": len(units), "num_samples": readings.num_samples}
+            yield Proposal(Prune(group=group.name, units=tuple(units), preserving=False), evidence)
+
+
 def growable(living: LivingModel) -> list[ChannelGroup]:
     """The groups that can change their size."""
     return [group for group in living.groups if group.frozen is None]
