@@ -27,39 +27,39 @@ from neuroexapt.runs import Summary, configure, read_events, reopen, start
 FOLDER = RESULTS / "ablation"
 RUNS = Path(__file__).parent.parent / "runs" / "ablation"
 MAX_FLOPS = 1e13
-GROWTH = {"every": 2, "until": 0.6, "pace": 1.35, "max_edits": 4}
+GROWTH = {"every": 3, "until": 0.6, "pace": 1.6, "max_edits": 4}
 UNPRUNED = ("widen", "deepen", "connect", "attend", "activate")
 ARMS: Mapping[str, dict[str, Any] | None] = {
     "arbiter": {"policy": "arbiter"},
-    "arbiter-unpruned": {"policy": "arbiter", "kinds": UNPRUNED},
-    "arbiter-plateau": {"policy": "arbiter", "timing": "plateau", "plateau_window": 5},
-    "arbiter-gain": {"policy": "arbiter", "timing": "gain"},
+    "none": None,
     "entropy": {"policy": "entropy"},
-    "correlation": {"policy": "correlation"},
     "random": {"policy": "random"},
     "breakthrough": {"policy": "breakthrough", "timing": "plateau", "plateau_window": 5},
-    "none": None,
+    "arbiter-plateau": {"policy": "arbiter", "timing": "plateau", "plateau_window": 5},
+    "correlation": {"policy": "correlation"},
+    "arbiter-gain": {"policy": "arbiter", "timing": "gain"},
+    "arbiter-unpruned": {"policy": "arbiter", "kinds": UNPRUNED},
 }
 """Name -> growth settings beside the common ones; None for the seed network as it is."""
 
 
 def narrow(num_classes: int, in_channels: int) -> nn.Module:
-    """Four convolutions of 16 to 48 channels on 16 x 16 to 4 x 4 positions."""
+    """Four convolutions of 8 to 24 channels on 16 x 16 to 4 x 4 positions."""
 
     def unit(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
         conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
 
     return nn.Sequential(
-        *unit(in_channels, 16, stride=2),
+        *unit(in_channels, 8, stride=2),
+        *unit(8, 12),
+        nn.MaxPool2d(2),
+        *unit(12, 16),
+        nn.MaxPool2d(2),
         *unit(16, 24),
-        nn.MaxPool2d(2),
-        *unit(24, 32),
-        nn.MaxPool2d(2),
-        *unit(32, 48),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(48, num_classes),
+        nn.Linear(24, num_classes),
     )
 
 

@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from provenance import keep, spread
@@ -23,6 +23,7 @@ from neuroexapt import GrowthConfig
 from neuroexapt.edits import AnyEdit
 from neuroexapt.growth import Newborns, Nursery
 from neuroexapt.growth.arbiter import candidates
+from neuroexapt.growth.config import Kind
 from neuroexapt.growth.evidence import Look, anything_to_gain
 from neuroexapt.growth.prior import kind_of
 from neuroexapt.growth.situation import Situation
@@ -43,7 +44,7 @@ def gains(run: Run) -> Gains:
     """Of all edits that can be proposed."""
     data = run.sample()
     readings = sense(run.living, data, run.problem.criterion)
-    config, criterion = GrowthConfig(), run.problem.criterion
+    config, criterion = GrowthConfig(kinds=get_args(Kind)), run.problem.criterion
     situation = Situation(
         run.living, readings, data, criterion, config, None, torch.Generator(), {}, None
     )

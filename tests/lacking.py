@@ -188,6 +188,7 @@ PROBLEMS = {
         _shallow,
         _ordered,
         nn.CrossEntropyLoss(),
+        steps=90,  # more, and the layers that find nothing die
     ),
     "distant": Problem(
         "a way to compare distant positions",
