@@ -51,6 +51,16 @@ def test_expansion_follows_the_four_strategies_and_keeps_the_function():
     assert system().attempt_architecture_expansion(grown, RISING) == []
 
 
+def test_expansion_gives_the_network_a_window_before_the_next():
+    grown, found = living(), system()
+    assert found.attempt_architecture_expansion(grown, LEVEL)
+    for more in range(1, 8):
+        assert found.attempt_architecture_expansion(grown, LEVEL + LEVEL[:more]) == []
+    again = found.attempt_architecture_expansion(grown, LEVEL + LEVEL)
+    assert again
+    assert not any(str(getattr(c.edit, "after", "")).startswith("edit") for c in again)
+
+
 def test_expansion_carries_the_optimizer():
     grown = living()
     optimizer = torch.optim.SGD(grown.parameters(), lr=0.1, momentum=0.9)

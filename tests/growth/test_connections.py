@@ -55,7 +55,7 @@ def pair(source: str, target: str, correlation: float = 0.9, significant: bool =
 
 
 def readings(*pairs: LayerCorrelation) -> Readings:
-    return Readings({}, {}, {}, pairs, 0.2, 128, 0, 0.0)
+    return Readings({}, {}, {}, pairs, 1.0, 0.2, 128, 0, 0.0)
 
 
 # Proposals

@@ -48,7 +48,7 @@ def readings(**entropy: list[float]) -> Readings:
     """As if these groups had been sensed, a letter before their name."""
     tensors = {name[1:]: torch.tensor(values) for name, values in entropy.items()}
     dead = {name: torch.zeros(len(values), dtype=torch.bool) for name, values in tensors.items()}
-    return Readings(tensors, dead, {}, (), 1.0, 128, 0, 0.0)
+    return Readings(tensors, dead, {}, (), 1.0, 1.0, 128, 0, 0.0)
 
 
 def proposals(found: Readings, threshold=0.6, probability=1.0, most=3, seed=0):

@@ -1,5 +1,7 @@
 """What a run teaches about the prior's savings."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -52,13 +54,12 @@ def test_scales_never_fall_to_nothing():
 
 
 def test_elasticity_of_a_power_law_is_its_exponent_whatever_one_outlier_says():
-    compute = [1.0, 2, 3, 4, 5, 6, 7]
-    losses = [c**-0.3 for c in compute]
-    assert elasticity(compute, losses) == pytest.approx(0.3)
-    losses[4] *= 5
-    assert elasticity(compute, losses) == pytest.approx(0.3, rel=0.3)
+    log_compute = [math.log(c) for c in range(1, 8)]
+    log_losses = [-0.3 * c for c in log_compute]
+    assert elasticity(log_compute, log_losses) == pytest.approx(0.3)
+    log_losses[4] += math.log(5)
+    assert elasticity(log_compute, log_losses) == pytest.approx(0.3, rel=0.3)
 
 
-def test_elasticity_of_a_rising_loss_is_zero_and_of_too_few_unknown():
-    assert elasticity([1, 2, 3], [1.0, 1.1, 1.2]) == 0
-    assert elasticity([1, 2], [1.0, 0.5]) is None
+def test_elasticity_of_a_rising_loss_is_zero():
+    assert elasticity([0.0, 1.0, 2.0], [0.0, 0.1, 0.2]) == 0

@@ -359,7 +359,7 @@ def arbitrated(**settings: Any) -> Grower:
     torch.manual_seed(0)
     living = LivingModel(model(), batches()[0][0][:4])
     optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
-    config = GrowthConfig(policy="arbiter", every=2, **settings)
+    config = GrowthConfig(policy="arbiter", every=3, **settings)
     return Grower(living, optimizer, CRITERION, Budget(params=3000), config, seed=3)
 
 
@@ -374,28 +374,28 @@ def trained(growing: Grower, epochs: range) -> None:
 
 def test_arbiter_records_what_it_predicted_and_what_followed_beyond_the_trend() -> None:
     growing = arbitrated()
-    trained(growing, range(6))
-    first = [growth for growth in growing.growths if growth.epoch == 2]
+    trained(growing, range(9))
+    first = [growth for growth in growing.growths if growth.epoch == 3]
     assert first, "few samples speak for growth as they speak against it"
     assert all(growth.predicted > 0 and growth.scale == 1 for growth in first)
     assert all(growth.saved is not None and growth.trend is not None for growth in first)
     shares = [growth.saved / growth.predicted for growth in first]
     assert shares == pytest.approx([shares[0]] * len(first)), "shared as predicted"
-    later = [growth for growth in growing.growths if growth.epoch == 4]
+    later = [growth for growth in growing.growths if growth.epoch == 6]
     assert later
     assert all(growth.scale != 1 for growth in later), "what followed was learnt from"
 
 
 def test_arbiter_resumes_as_if_unbroken() -> None:
     unbroken, broken = arbitrated(), arbitrated()
-    trained(unbroken, range(6))
-    trained(broken, range(3))
+    trained(unbroken, range(9))
+    trained(broken, range(4))
     state = json.loads(json.dumps(broken.state_dict()))
     again = Grower(broken.living, broken.optimizer, CRITERION, broken.budget, broken.config, seed=3)
     # The first grower's hooks go on with the same optimiser, which one of them must not.
     broken.nursery.broods = []
     again.load_state_dict(state)
-    trained(again, range(3, 6))
+    trained(again, range(4, 9))
     assert [g.edit for g in again.growths] == [g.edit for g in unbroken.growths]
     for (name, left), right in zip(
         again.living.state_dict().items(), unbroken.living.state_dict().values(), strict=True

@@ -152,3 +152,22 @@ def test_nursery_goes_on_from_its_state():
             step(model, optimizer)
         found.append(outgoing(model).detach())
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_newborns_of_one_optimizer_stay_when_another_steps():
+    """Adam's correction takes thousands of steps; plain SGD beside it needs none."""
+    model = LivingModel(
+        nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.zeros(2, 4)
+    )
+    first, second = model.get_submodule("0"), model.get_submodule("2")
+    optimizers = [
+        torch.optim.AdamW(first.parameters(), lr=0.001),
+        torch.optim.SGD(second.parameters(), lr=0.01),
+    ]
+    nursery = Nursery(Newborns(steps=3), optimizers)
+    nursery.admit(model.apply(Widen(group="0", count=2), optimizers))
+    for _ in range(6):
+        model(torch.randn(8, 4)).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert {brood.parameter.shape[0] for brood in nursery.broods} == {5}

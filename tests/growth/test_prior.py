@@ -67,11 +67,11 @@ def test_features_of_a_negative_gain_are_finite_and_below_any_sure_one():
     assert math.isfinite(growing_features(gain(-1.0, math.inf), 0.2, 2.0, cost).values["gain"])
 
 
-def test_standing_counts_standard_errors_beyond_the_fourth_of_the_largest_gain_only():
-    assert standing_log(1.0, 0.05, largest=1.0) == pytest.approx(math.log(20 / 4))
-    assert standing_log(1.0, 0.05, largest=2.0) == pytest.approx(math.log(10 / 4))
+def test_standing_counts_standard_errors_beyond_the_third_of_the_largest_gain_only():
+    assert standing_log(1.0, 0.05, largest=1.0) == pytest.approx(math.log(20 / 3))
+    assert standing_log(1.0, 0.05, largest=2.0) == pytest.approx(math.log(10 / 3))
     assert standing_log(1.0, 0.05, largest=9.0) == 0, "certain, but small among the others"
-    assert standing_log(1.0, 0.3, largest=1.0) == 0, "large, but it may be noise"
+    assert standing_log(1.0, 0.4, largest=1.0) == 0, "large, but it may be noise"
     assert standing_log(-1.0, 0.1, 1.0) == standing_log(1.0, math.inf, 1.0) == 0
 
 

@@ -103,7 +103,9 @@ def reasons(evidence: Mapping[str, Any]) -> str:
         'entropy 0.91 to 0.97, num samples 128'
     """
     return ", ".join(
-        f"{name.replace('_', ' ')} {_figure(value)}" for name, value in evidence.items()
+        f"{name.replace('_', ' ')} {_figure(value)}"
+        for name, value in evidence.items()
+        if value is not None
     )
 
 
@@ -135,7 +137,7 @@ def why(growth: Growth) -> str:
     if growth.predicted is None:
         return reasons(evidence)
     compute = math.expm1(evidence.pop("compute"))
-    for name in ("price", "error", "num_samples"):
+    for name in ("price", "error", "beyond_error", "num_samples"):
         evidence.pop(name, None)
     kind = "more" if compute >= 0 else "less"
     sign = "to save" if growth.predicted >= 0 else "at a loss of"

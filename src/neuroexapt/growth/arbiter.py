@@ -10,6 +10,7 @@ from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
 from neuroexapt.growth.evidence import Look, anything_to_gain
+from neuroexapt.growth.fitting import num_units
 from neuroexapt.growth.prior import (
     Features,
     Prior,
@@ -31,6 +32,8 @@ PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
 """Samples of a part, at least: batch norms go by them."""
+MISSED = 10.0
+"""Units are taken to cost at most so many times what their saliency says."""
 FEWEST_TO_PRUNE = 256
 """With fewer samples, a unit may only seem to be of no use."""
 
@@ -43,12 +46,14 @@ class Verdict:
         proposal: with its evidence and the predicted saving.
         worth: the saving for the cost, by which verdicts are ordered; for pruning the compute that
             is saved for the loss that it costs.
+        fits: whether at least one unit of it is within the budget.
         pays: whether it saves more of the loss than training on would with the same compute.
     """
 
     proposal: Proposal
     worth: float
     pays: bool
+    fits: bool = True
 
 
 def candidates(situation: Situation) -> list[Proposal]:
@@ -99,11 +104,15 @@ def rank_by_worth(situation: Situation) -> Ranking:
     ]
     verdicts += _on_settling(situation) + _on_dead_units(situation)
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
-        verdicts += _on_pruning(gains.loss, situation)
+        verdicts += _on_pruning(situation.readings.loss, situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(
-        list(one_a_place(paying)), _why_nothing(ordered, situation), gains.flops, look=look
+        list(one_a_place(paying)),
+        _why_nothing(ordered, situation),
+        gains.flops,
+        look=look,
+        exhausted=anything is False,
     )
 
 
@@ -142,9 +151,9 @@ def _on_growth(
         gain.edit,  # type: ignore[arg-type]
         {
             "gain": gain.gain,
-            "error": gain.error,
+            "error": _finite(gain.error),
             "beyond": gain.beyond,
-            "beyond_error": gain.beyond_error,
+            "beyond_error": _finite(gain.beyond_error),
             "compute": compute,
             "price": price,
             **evidence,
@@ -153,8 +162,18 @@ def _on_growth(
         scale=scale,
     )
     spent = compute + _share_of_the_rest(gain.params, gain.macs, cost, on)
+    least = 1 / num_units(gain.edit)  # type: ignore[arg-type]
+    smallest = Cost(cost.params + int(gain.params * least), cost.macs + int(gain.macs * least))
+    fits = on.budget.exceeded(smallest) is None
     worth = saving / (spent + FIXED_COST) if anything else -math.inf
-    return Verdict(proposal, worth, anything and saving > max(price, on.config.min_saving))
+    return Verdict(
+        proposal, worth, anything and fits and saving > max(price, on.config.min_saving), fits
+    )
+
+
+def _finite(error: float) -> float | None:
+    """An error that can be written down; with only two parts of data there is none."""
+    return error if math.isfinite(error) else None
 
 
 def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> float:
@@ -187,6 +206,7 @@ def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
         saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
         features = pruning_features(saliency, proposal.evidence["removed"], loss)
         saving, scale = _predicted(features, on)
+        saving = max(saving, -MISSED * saliency / loss)
         macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
         price = compute * _exchange(on)
@@ -230,7 +250,9 @@ def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
             f"none of {len(growing)} proposals has a gain that stands out from noise: the network "
             "is large enough, as far as the samples show"
         )
-    best = known[0].proposal
+    if not any(verdict.fits for verdict in known):
+        return f"the budget leaves no room for any of {len(growing)} proposals"
+    best = next(verdict for verdict in known if verdict.fits).proposal
     saving, price = best.predicted or 0.0, best.evidence["price"]
     if saving <= on.config.min_saving:
         told = f"under min_saving, {on.config.min_saving:.2%}"

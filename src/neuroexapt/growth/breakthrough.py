@@ -26,6 +26,8 @@ SIZE_THRESHOLD = 1_000_000
 """Parameters from which no more residual blocks are added."""
 EACH = 1
 """Blocks, attentions and activations that one attempt adds of each."""
+GROWN = "edit"
+"""What names of grown parts begin with: blocks aren't nested in blocks."""
 
 
 def propose_breakthrough(situation: Situation) -> Ranking:
@@ -34,8 +36,9 @@ def propose_breakthrough(situation: Situation) -> Ranking:
     overloaded = overloaded_units(
         situation.readings, living, config.entropy_threshold, config.share
     )
+    splits = [_split(name, units, situation.readings) for name, units in overloaded.items()]
     found = [
-        *(_split(name, units, situation.readings) for name, units in overloaded.items()),
+        *splits[: max(config.max_edits - 3 * EACH, 1)],  # the others are to have their turn
         *(block_places(living)[:EACH] if living.cost().params < SIZE_THRESHOLD else ()),
         *attention_places(living)[:EACH],
         *activation_places(living)[:EACH],
@@ -68,13 +71,25 @@ def block_places(living: LivingModel) -> list[Proposal]:
     """Residual blocks behind layers that have none yet, the deepest first."""
     taken = {edit.after for edit in living.edits if isinstance(edit, Deepen)}
     found = list(nominate.nominate_blocks(living))
-    return [p for p in reversed(found) if isinstance(p.edit, Deepen) and p.edit.after not in taken]
+    return [
+        proposal
+        for proposal in reversed(found)
+        if isinstance(proposal.edit, Deepen)
+        and proposal.edit.after not in taken
+        and not proposal.edit.after.startswith(GROWN)
+    ]
 
 
 def attention_places(living: LivingModel) -> list[Proposal]:
     """Attention over the channels of layers that have none yet, the deepest first."""
     found = list(nominate.nominate_attention(living))
-    return [p for p in reversed(found) if isinstance(p.edit, Attend) and p.edit.form == "channels"]
+    return [
+        proposal
+        for proposal in reversed(found)
+        if isinstance(proposal.edit, Attend)
+        and proposal.edit.form == "channels"
+        and not proposal.edit.after.startswith(GROWN)
+    ]
 
 
 def activation_places(living: LivingModel) -> list[Proposal]:
@@ -151,6 +166,7 @@ class PerformanceBreakthroughSystem:
         self.count = count
         self.num_batches = num_batches
         self.seed = seed
+        self._seen = 0
 
     def detect_performance_plateau(self, history: Sequence[float] | History) -> bool:
         """Whether a metric has stopped rising, noise aside.
@@ -173,8 +189,7 @@ class PerformanceBreakthroughSystem:
             >>> system.detect_performance_plateau([0.8, 0.81, 0.8, 0.79, 0.8, 0.81, 0.8, 0.79])
             True
         """
-        values = [r.val_accuracy for r in history] if isinstance(history, History) else history
-        return is_plateau(list(values), self.window, self.min_gain)
+        return is_plateau(_values(history), self.window, self.min_gain)
 
     def attempt_architecture_expansion(
         self,
@@ -184,7 +199,9 @@ class PerformanceBreakthroughSystem:
     ) -> list[Change]:
         """On a plateau, follow all four strategies in their order.
 
-        Residual blocks are added only to networks under `size_threshold`.
+        After an expansion, only what the history holds beyond it counts: the network is given a
+        whole window to show what that brought. Residual blocks are added only to networks under
+        `size_threshold`.
 
         Args:
             model: a `LivingModel`; it changes, and its function doesn't.
@@ -199,8 +216,11 @@ class PerformanceBreakthroughSystem:
             DataError: if the loader yields nothing usable.
         """
         living = as_living(model)
-        if not self.detect_performance_plateau(history):
+        if len(history) < self._seen:
+            self._seen = 0  # another training's
+        if not self.detect_performance_plateau(_values(history)[self._seen :]):
             return []
+        self._seen = len(history)
         overloaded = self.identify_overloaded_neurons(living)
         changes = self.split_neurons(living, overloaded, optimizer)
         if living.cost().params < self.size_threshold:
@@ -344,6 +364,12 @@ class PerformanceBreakthroughSystem:
             except EditError as error:
                 logger.info("%s is left out: %s", proposal.edit, error)
         return changes
+
+
+def _values(history: Sequence[float] | History) -> list[float]:
+    if isinstance(history, History):
+        return [record.val_accuracy for record in history]
+    return list(history)
 
 
 def _split(name: str, units: tuple[int, ...], readings: Readings) -> Proposal:

@@ -13,6 +13,8 @@ RECENT = 3
 """Epochs whose median stands for the present: one epoch's loss may be an outlier."""
 TREND = 6
 """Epochs from which a trend is read, at most."""
+FEWEST = 3
+"""Epochs from which one can be read at all."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,14 @@ class Mark:
     """Where training was when the network last grew.
 
     Attributes:
-        compute: spent.
+        log_compute: spent.
         log_loss: of the held-out data.
-        elasticity: how fast the loss fell with compute.
+        elasticity: how fast the loss fell with compute; None if that wasn't known.
     """
 
-    compute: float
+    log_compute: float
     log_loss: float
-    elasticity: float
+    elasticity: float | None
 
 
 @dataclass(frozen=True)
@@ -49,57 +51,65 @@ class Course:
 
     Attributes:
         epoch: how many.
+        looked: the epoch when something to grow was last looked for; 0 for never.
         metrics: one an epoch since the last growth, larger is better.
-        compute: FLOPs spent at each epoch, since the last growth; epochs where FLOPs aren't told.
+        log_compute: what was spent at each of the last epochs: FLOPs, or epochs where these aren't
+            told.
         log_losses: of the held-out data, likewise; empty where they aren't told.
         mark: the last growth; None before any, or where losses aren't told.
     """
 
     epoch: int = 0
+    looked: int = 0
     metrics: list[float] = field(default_factory=list)
-    compute: list[float] = field(default_factory=list)
+    log_compute: list[float] = field(default_factory=list)
     log_losses: list[float] = field(default_factory=list)
     mark: Mark | None = None
 
     def note(self, metric: float, loss: float | None, flops: float) -> None:
-        """Take down an epoch."""
+        """Take down an epoch; `flops` are 0 where they aren't told."""
         self.epoch += 1
         self.metrics.append(metric)
         if loss is not None and loss > 0:
-            self.compute.append(flops or float(self.epoch))
-            self.log_losses.append(math.log(loss))
+            self.log_compute = [*self.log_compute, math.log(flops or self.epoch)][-TREND:]
+            self.log_losses = [*self.log_losses, math.log(loss)][-TREND:]
 
     def is_due(self, config: GrowthConfig) -> bool:
         """Whether it is time to look for something to grow."""
-        waited = len(self.metrics)
         if config.timing == "periodic":
             return self.epoch % config.every == 0
-        if waited < config.every:
+        if len(self.metrics) < config.every or self.epoch - self.looked < config.every:
             return False
         return config.timing == "gain" or is_plateau(self.metrics, config.plateau_window)
 
     def elasticity(self) -> float | None:
-        """How fast the held-out loss falls by training on; None while that isn't known."""
-        found = elasticity(
-            self.compute[-TREND:], [math.exp(value) for value in self.log_losses[-TREND:]]
-        )
-        return found if found is not None or self.mark is None else self.mark.elasticity
+        """How fast the held-out loss falls by training on; None while that isn't known.
+
+        Growth keeps the function, so that the epochs before it count where those since are too few.
+        """
+        count = max(min(len(self.metrics), TREND), FEWEST)
+        if len(self.log_losses) < FEWEST:
+            return None
+        return elasticity(self.log_compute[-count:], self.log_losses[-count:])
 
     def consequence(self) -> Consequence | None:
         """What followed the last growth; None if that isn't known."""
-        if self.mark is None or not self.log_losses:
+        if self.mark is None or self.mark.elasticity is None or not self.metrics:
             return None
-        trend = self.mark.elasticity * math.log(self.compute[-1] / self.mark.compute)
-        return Consequence(self.mark.log_loss - self._level() - trend, trend)
+        log_compute, log_loss = self._present()
+        trend = self.mark.elasticity * (log_compute - self.mark.log_compute)
+        return Consequence(self.mark.log_loss - log_loss - trend, trend)
 
     def grew(self) -> None:
         """Begin anew from a growth."""
         if self.log_losses:
-            self.mark = Mark(self.compute[-1], self._level(), self.elasticity() or 0.0)
-        self.metrics, self.compute, self.log_losses = [], [], []
+            self.mark = Mark(*self._present(), self.elasticity())
+        self.metrics = []
 
-    def _level(self) -> float:
-        return median(self.log_losses[-RECENT:])
+    def _present(self) -> tuple[float, float]:
+        """Median logarithms of the last epochs' compute and loss, none from before a growth."""
+        count = max(min(len(self.metrics), RECENT), 1)
+        return median(self.log_compute[-count:]), median(self.log_losses[-count:])
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-ready."""

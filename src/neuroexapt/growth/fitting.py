@@ -1,10 +1,12 @@
 """Fitting an edit to what there is room for, and what checking it takes."""
 
+import math
 from collections.abc import Iterator
 
 from neuroexapt.edits import AnyEdit, Change, Split, Widen
 from neuroexapt.graph import Cost
 from neuroexapt.growth.budget import Budget
+from neuroexapt.growth.proposal import Proposal
 
 PROBE_SIZE = 8
 """Samples on which an edit's preservation is checked."""
@@ -29,6 +31,26 @@ class Room:
         if self.only_pace:
             return f"{cost.macs:,} MACs, {self.most_macs:,.0f} at this time"
         return excess
+
+
+def num_units(edit: AnyEdit) -> int:
+    """How many units an edit adds to a group; 1 for one that can't be made smaller."""
+    if isinstance(edit, Split):
+        return len(edit.units)
+    return edit.count if isinstance(edit, Widen) else 1
+
+
+def scaled_down(proposal: Proposal, change: Change) -> Proposal:
+    """A proposal of which only a part fitted: what is expected of it is that part."""
+    share = num_units(change.edit) / num_units(proposal.edit)  # type: ignore[arg-type]
+    evidence = dict(proposal.evidence)
+    for name in ("gain", "error", "beyond", "beyond_error", "price"):
+        if evidence.get(name) is not None:
+            evidence[name] *= share
+    if "compute" in evidence:
+        evidence["compute"] = math.log(change.macs_after / max(change.macs_before, 1))
+    predicted = None if proposal.predicted is None else proposal.predicted * share
+    return Proposal(proposal.edit, evidence, predicted, proposal.scale)
 
 
 def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:

@@ -1,6 +1,5 @@
 """How much better or worse each kind of edit does in this run than the prior says."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -67,27 +66,25 @@ def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     )
 
 
-def elasticity(compute: Sequence[float], losses: Sequence[float]) -> float | None:
+def elasticity(log_compute: Sequence[float], log_losses: Sequence[float]) -> float:
     """How fast a loss falls as a network trains on: -d log(loss) / d log(compute).
 
     Args:
-        compute: spent when each loss was measured, rising.
-        losses: held-out, positive.
+        log_compute: logarithms of what was spent when each loss was measured, rising.
+        log_losses: of the held-out losses.
 
     Returns:
-        The median of all pairs' slopes (Theil and Sen), at least 0; None with fewer than 3 values.
+        The median of all pairs' slopes (Theil and Sen), at least 0.
 
     Example:
-        >>> round(elasticity([1, 2, 4, 8], [1, 2**-0.1, 4**-0.1, 8**-0.1]), 6)
+        >>> elasticity([0.0, 1.0, 2.0], [0.0, -0.1, -0.2])
         0.1
     """
-    if len(losses) < 3:
-        return None
-    at = [(math.log(c), math.log(v)) for c, v in zip(compute, losses, strict=True) if c > 0 < v]
+    at = list(zip(log_compute, log_losses, strict=True))
     slopes = [
         (first[1] - second[1]) / (second[0] - first[0])
         for i, first in enumerate(at)
         for second in at[i + 1 :]
         if second[0] > first[0]
     ]
-    return max(median(slopes), 0.0) if slopes else None
+    return max(median(slopes), 0.0) if slopes else 0.0

@@ -19,7 +19,7 @@ from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
 from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
-from neuroexapt.growth.fitting import Room, check_flops, one_check, shrinking
+from neuroexapt.growth.fitting import Room, check_flops, one_check, scaled_down, shrinking
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 MOST_LOOKS = 16
 """Looks that are remembered."""
+YOUNG = 4
+"""Looks, as far apart as the configuration says, that a blend is given to find its amount."""
 TRIES = 3
 """Proposals that are looked at for each edit that may be made."""
 CHECKING = 0.25
@@ -107,6 +109,7 @@ class Grower:
         self._sampling = Sampling.first(self.config.policy)
         self._looks: list[Look] = []
         self._idle = 0
+        self._waits = 0
 
     def step(
         self,
@@ -141,21 +144,46 @@ class Grower:
         if loss is not None:
             _check_number("loss", loss)
         check_optimizers(listed(self.optimizer), self.living)
-        self._course.note(metric, loss, train_flops + self.flops)
-        if self.stopped is not None or not self._course.is_due(self.config):
+        self._course.note(metric, loss, train_flops + self.flops if train_flops else 0.0)
+        if self.stopped is not None:
             return []
         if progress >= self.config.until:
             self._close(metric)
-            return self._stop(f"{progress:.0%} of the training is done; the rest trains newborns")
+            return self._stop(
+                f"{progress:.0%} of the training is done; the rest trains newborns{self._waited()}"
+            )
         if self.budget.spent(train_flops + self.flops):
             self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
+        if not self._course.is_due(self.config):
+            return []
         most_flops = self.config.sensing_share * train_flops if train_flops else math.inf
         samples = self._affordable(most_flops - self.flops)
         if not samples:
-            return []
+            return self._wait()
         self._close(metric)
         return self._grow(train_loader, metric, samples, most_flops)
+
+    def _wait(self) -> list[Change]:
+        """Let an occasion to grow pass, since sensing would take more than its share."""
+        if not self._waits:
+            logger.warning(
+                "growth waits: to sense on %d samples would take more than %g of the training so "
+                "far; raise sensing_share, or train longer",
+                self._sampling.fewest,
+                self.config.sensing_share,
+            )
+        self._waits += 1
+        return []
+
+    def _waited(self) -> str:
+        """What to add to a reason if nothing was ever sensed."""
+        if self._course.looked or not self._waits:
+            return ""
+        return (
+            f"; to sense never came within {self.config.sensing_share:.0%} of the training: raise "
+            "sensing_share, or train longer"
+        )
 
     def _affordable(self, flops: float) -> float:
         """How many samples may be looked at, so that enough is left to check edits; 0 if too few.
@@ -171,12 +199,18 @@ class Grower:
             return samples
         return min(self._sampling.affordable(flops, macs), self._sampling.fewest)
 
+    def _num_young(self) -> int:
+        """How many of the latest edits were made within the last few looks."""
+        since = self._course.epoch - YOUNG * self.config.every
+        return sum(growth.epoch >= since for growth in self.growths)
+
     def _close(self, metric: float) -> None:
         self.growths = with_outcome(self.growths, metric, self._course.consequence())
 
     def _grow(
         self, train_loader: Iterable[Any], metric: float, samples: float, most_flops: float
     ) -> list[Change]:
+        self._course.looked = self._course.epoch
         ranking = self._ranking(train_loader, samples)
         changes: list[Change] = []
         refusals: list[Refusal] = []
@@ -219,6 +253,7 @@ class Grower:
             generator_for(self.seed, self._course.epoch),
             learnt_scales(outcomes(self.growths)),
             self._course.elasticity(),
+            self._num_young(),
             self._looks,
         )
         ranking = POLICIES[config.policy](situation)
@@ -249,18 +284,23 @@ class Grower:
                 continue
             self.flops += check_flops(change)
             self.nursery.admit(change)
-            self._course.grew()
-            self.growths.append(Growth.of(change, self._course.epoch, proposal, metric))
+            expected = proposal if smaller is proposal.edit else scaled_down(proposal, change)
+            self.growths.append(Growth.of(change, self._course.epoch, expected, metric))
             return change
         return refusal
 
     def _conclude(self, changes: list[Change], refusals: list[Refusal], ranking: Ranking) -> None:
         if changes:
             self._idle = 0
+            self._course.grew()
             return
-        if self.config.timing == "gain" and not refusals:
+        if self.config.timing == "gain" and not refusals and not ranking.exhausted:
             logger.info("not yet: %s", ranking.otherwise)
-        elif refusals and all(refusal.cause != "fit" for refusal in refusals):
+        elif (
+            refusals
+            and len(refusals) == len(ranking.proposals)
+            and all(refusal.cause != "fit" for refusal in refusals)
+        ):
             first = refusals[0]
             self._stop(f"no proposal is possible any more: {first.edit}: {first.reason}")
         else:
@@ -269,7 +309,10 @@ class Grower:
                 self._stop(f"{self._why_idle(refusals, ranking)} ({self._idle} times in a row)")
 
     def _why_idle(self, refusals: list[Refusal], ranking: Ranking) -> str:
-        if not ranking.proposals or refusals:
+        if refusals:
+            first = refusals[0]
+            return f"{len(refusals)} proposals don't fit, first {first.edit}: {first.reason}"
+        if not ranking.proposals:
             return ranking.otherwise
         return (
             f"each of {len(ranking.proposals)} proposals would make the model more than "
@@ -289,6 +332,7 @@ class Grower:
             "flops_a_mac": self._sampling.flops_a_mac,
             "looks": [asdict(look) for look in self._looks],
             "idle": self._idle,
+            "waits": self._waits,
             "flops": self.flops,
             "stopped": self.stopped,
             "nursery": self.nursery.state_dict(self.living),
@@ -301,7 +345,7 @@ class Grower:
         self._course = Course.of(state["course"])
         self._sampling.flops_a_mac = state["flops_a_mac"]
         self._looks = [Look(**look) for look in state["looks"]]
-        self._idle = state["idle"]
+        self._idle, self._waits = state["idle"], state["waits"]
         self.flops, self.stopped = state["flops"], state["stopped"]
         self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]

@@ -147,7 +147,12 @@ class Nursery:
                 scaled.append((brood, before * kept + factor * step))
         for brood, part in scaled:  # only now: where two broods cross, no step is scaled twice
             brood.put(brood.parameter, part)
-        self.broods = [brood for brood in self.broods if brood.age < self._grown_up(optimizer)]
+        grown_up = self._grown_up(optimizer)
+        self.broods = [
+            brood
+            for brood in self.broods
+            if id(brood.parameter) not in held or brood.age < grown_up
+        ]
 
     def _correction(self, optimizer: Optimizer, group: dict[str, Any], brood: Brood) -> float:
         """What Adam's averages lack for having started at zero later than the step count says."""

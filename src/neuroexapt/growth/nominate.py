@@ -5,6 +5,7 @@ their cost is for the arbiter.
 """
 
 import math
+import re
 from collections.abc import Iterator
 
 from torch import Tensor, fx
@@ -87,9 +88,17 @@ def nominate_activations(living: LivingModel) -> Iterator[Proposal]:
             yield Proposal(Activate(node=name, to=to), {"present": present or node.name})
 
 
-def nominate_settling(living: LivingModel) -> Iterator[Proposal]:
-    """End blends all of whose amounts are near 0, or all near 1."""
+def nominate_settling(living: LivingModel, num_young: int = 0) -> Iterator[Proposal]:
+    """End blends all of whose amounts are near 0, or all near 1.
+
+    Args:
+        living: the model.
+        num_young: of its latest edits, whose blends have to be given time: they begin at 0.
+    """
+    grown_up = len(living.edits) - num_young
     for name, blend in blends(living).items():
+        if (made := re.match(r"edit(\d+)", name)) and int(made[1]) >= grown_up:
+            continue
         amount = blend.amount.detach()
         for keep, goal in (("first", 0.0), ("second", 1.0)):
             distance = float((amount - goal).abs().max())

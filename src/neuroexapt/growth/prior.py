@@ -13,7 +13,7 @@ from neuroexapt.edits import AnyEdit, Attend
 from neuroexapt.graph import Cost
 from neuroexapt.signals import Gain
 
-OUTSTANDING = 4.0
+OUTSTANDING = 3.0
 """A gain of fewer standard errors may be one of many that noise made large."""
 SMALLEST = 1e-9
 """Below this, a gain counts as this: logarithms are taken."""
@@ -64,7 +64,9 @@ class Prior(BaseModel):
     source: str
 
     def saving(self, features: Features) -> float:
-        """Share of the held-out loss that an edit is expected to save; negative for a loss.
+        """Share of the held-out loss that an edit is expected to save, negative for a loss.
+
+        At most all of it.
 
         Raises:
             KeyError: if the law doesn't know the kind of edit.
@@ -72,7 +74,7 @@ class Prior(BaseModel):
         sign, law = (-1, "prune") if features.kind == "prune" else (1, "grow")
         exponents = self.exponents[law]
         total = sum(exponents[name] * features.values[name] for name in exponents)
-        return sign * math.exp(self.kinds[features.kind] + total)
+        return sign * min(math.exp(self.kinds[features.kind] + total), 1.0)
 
 
 def kind_of(edit: AnyEdit) -> str:

@@ -35,6 +35,7 @@ class Ranking:
         otherwise: why there is nothing to do, in words, for the case that nothing is done.
         flops: that ranking took (2 for each multiply-accumulate).
         look: what was seen of all edits together, if the policy measures that.
+        exhausted: whether enough samples have shown that there is nothing to gain.
         paced: whether the configuration's `max_edits` and `pace` hold for it.
     """
 
@@ -42,4 +43,5 @@ class Ranking:
     otherwise: str
     flops: int = 0
     look: Look | None = None
+    exhausted: bool = False
     paced: bool = True

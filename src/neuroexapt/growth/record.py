@@ -25,12 +25,12 @@ class Growth(BaseModel):
             would have; None where the policy predicts nothing.
         scale: by which the prior's prediction was multiplied for what had followed so far.
         saved: share of the held-out loss that followed beyond the trend of before, until the next
-            growth; edits made together share it as they were predicted, or equally. None while the
+            look; edits made together share it as they were predicted, or equally. None while the
             run hasn't got there, or isn't told its held-out loss.
         trend: share of the loss that training on alone would have saved meanwhile, by the trend of
             before: as `saved` is what goes beyond, it is no surer than that.
         metric_before: the metric at that time.
-        followed: change of the metric until the next growth, shared likewise; None while the run
+        followed: change of the metric until the next look, shared likewise; None while the run
             hasn't got there.
         max_error: error of preservation; see `Change`.
         checked_in: floating-point type of the check.

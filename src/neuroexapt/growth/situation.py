@@ -29,6 +29,7 @@ class Situation:
         scales: kind of edit, or "other" -> by what to multiply the prior's savings in this run.
         elasticity: how fast the held-out loss falls by training on, -d log(loss) / d log(compute);
             None while it isn't known.
+        num_young: how many of the model's latest edits are too young for their outcome to show.
         looks: what earlier sensings showed of all edits together, the latest last.
     """
 
@@ -41,4 +42,5 @@ class Situation:
     generator: torch.Generator
     scales: Mapping[str, float]
     elasticity: float | None
+    num_young: int = 0
     looks: Sequence[Look] = ()

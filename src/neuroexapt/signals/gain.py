@@ -17,7 +17,7 @@ from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.signals.attach import Attached, Reading, rounds
 from neuroexapt.signals.compute import positions_of
 from neuroexapt.signals.pairs import checked, moved
-from neuroexapt.signals.remainder import Remainder, gradients_through
+from neuroexapt.signals.remainder import Project, Remainder, gradients_through
 from neuroexapt.signals.untouched import untouched
 
 TINY = 1e-30
@@ -152,17 +152,18 @@ def growth_gain(
         )
     refused: list[tuple[Edit, str]] = []
     known: dict[int, Gain] = {}
-    flops, loss = 0, math.nan
+    loss = math.nan
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
-    rest = Remainder(living)
+    projections = _projections(living, data)
     grams: tuple[list[Tensor], list[Tensor]] = ([], [])
     own = living.cost().macs
+    flops = 2 * own * num_samples  # what the last layer reads
     for attach, chosen in rounds(numbered):
         attached = attach(living, chosen, seed, refused)
         if not attached.reads:
             continue
-        whole, remaining, loss = _gradients(attached, data, criterion, rest)
+        whole, remaining, loss = _gradients(attached, data, projections, criterion)
         macs = record_shapes(attached.model, living.example_inputs)
         positions = positions_of(attached.model, living.example_inputs.batch_size)
         for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
@@ -170,9 +171,9 @@ def growth_gain(
             grams[0].append(gram)
             grams[1].append(rest_gram)
             known[reading.number] = _gain(reading, rows, gram, rest_gram, positions)
-        # What the last layer reads; then once forward, and back for the loss and for what remains
-        # of it: activations' gradients of everything, weights' gradients of what is new.
-        flops += (2 * own + 6 * macs + 4 * max(macs - own, 0)) * num_samples
+        # Once forward, and back for the loss and for what remains of it: activations' gradients of
+        # everything, weights' gradients of what is new.
+        flops += (6 * macs + 4 * max(macs - own, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
     return Gains(
         found,
@@ -200,11 +201,22 @@ def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[
             )
 
 
+def _projections(
+    living: LivingModel, data: Sequence[tuple[Inputs, Any]]
+) -> list[list[Project | None]]:
+    """For each part of the data what to do with the gradients at the model's outputs."""
+    rest = Remainder(living)
+    device = next(living.parameters(), torch.zeros(())).device
+    with untouched(living.graph_module, device):
+        living.graph_module.train()
+        return [rest.of(inputs) for inputs, _ in data]
+
+
 def _gradients(
     attached: Attached,
     data: Sequence[tuple[Inputs, Any]],
+    projections: Sequence[list[Project | None]],
     criterion: Callable[[Any, Any], Tensor],
-    rest: Remainder,
 ) -> tuple[list[Tensor], list[Tensor], float]:
     """For each edit the gradients of its degrees of freedom, whole and remaining; the mean loss.
 
@@ -214,11 +226,9 @@ def _gradients(
     rows: tuple[list[list[Tensor]], ...] = tuple([[] for _ in attached.reads] for _ in range(2))
     total = 0.0
     device = tensors[0].device
-    with untouched(rest.graph_module, device), untouched(attached.model, device):
-        rest.graph_module.train()
+    with untouched(attached.model, device):
         attached.model.train()
-        for inputs, targets in data:
-            remaining = rest.of(inputs)
+        for (inputs, targets), remaining in zip(data, projections, strict=True):
             with torch.enable_grad():
                 outputs = attached.model(*inputs.args, **inputs.kwargs)
                 loss = criterion(outputs, targets).mean()

@@ -1,5 +1,6 @@
 """Sense everything in one pass over a few batches."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Readings:
         saliency: group name -> by how much the loss would rise without each unit, shape (size,): to
             second order, with the Fisher information for the curvature. Empty without gradients.
         correlations: of layers that are not adjacent, strongest first.
+        loss: mean over the samples, in eval mode; not a number without gradients.
         noise_floor: magnitude from which one of these correlations is significant.
         num_samples: that were looked at.
         flops: spent on it, 2 a multiply-accumulate.
@@ -49,6 +51,7 @@ class Readings:
     dead: Mapping[str, Tensor] = field(repr=False)
     saliency: Mapping[str, Tensor] = field(repr=False)
     correlations: tuple[LayerCorrelation, ...] = field(repr=False)
+    loss: float
     noise_floor: float
     num_samples: int
     flops: int
@@ -138,6 +141,7 @@ def sense(
         dead={watcher.group.name: watcher.dead() for watcher in groups},
         saliency=sensing.saliency(),
         correlations=correlated(names, signatures, pairs),
+        loss=sensing.total / sensing.num_samples,
         noise_floor=noise_floor(sensing.num_samples, len(pairs)),
         num_samples=sensing.num_samples,
         flops=2 * living.cost().macs * sensing.num_samples * (2 if gradients else 1),
@@ -156,6 +160,7 @@ class _Sensing:
     ) -> None:
         self.living, self.criterion = living, criterion
         self.num_samples = 0
+        self.total = 0.0 if criterion is not None else math.nan
         self.groups = tuple(groups)
         self.watchers: dict[str, list[GroupEntropy]] = {}
         for watcher in self.groups:
@@ -193,6 +198,7 @@ class _Sensing:
                 total = _summed(self.criterion, outputs, targets, inputs.batch_size)
             if not bool(total.isfinite()):
                 raise self._not_finite("the loss", inputs)
+            self.total += float(total.detach())
             self._differentiate(total, run, inputs)
         self.num_samples += inputs.batch_size
 

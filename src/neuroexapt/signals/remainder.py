@@ -170,17 +170,17 @@ def _projection(readout: Readout, output: Tensor, reads: dict[fx.Node, Tensor]) 
 
 
 def _directions(features: Tensor) -> Tensor:
-    """Orthonormal columns, orthogonal to the constant."""
-    centred = features.double() - features.double().mean(0)
-    values, vectors = torch.linalg.eigh(centred.T @ centred)
+    """Orthonormal columns, orthogonal to the constant; of float64, on the CPU."""
+    centred = features.detach().cpu().double()
+    centred = centred - centred.mean(0)
     most = max(len(features) // ROWS_A_DIRECTION - 1, 0)
-    values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most]
-    known = values > NEGLIGIBLE * values.sum()
-    directions: Tensor = centred @ (vectors[:, known] / values[known].sqrt())
-    return directions
+    directions, values, _ = torch.linalg.svd(centred, full_matrices=False)
+    known = values[:most].square() > NEGLIGIBLE * values.square().sum()
+    found: Tensor = directions[:, :most][:, known]
+    return found
 
 
 def _off(gradient: Tensor, directions: Tensor) -> Tensor:
-    rows = gradient.double()
+    rows = gradient.cpu().double()
     rows = rows - rows.mean(0)
-    return (rows - directions @ (directions.T @ rows)).to(gradient.dtype)
+    return (rows - directions @ (directions.T @ rows)).to(gradient)
