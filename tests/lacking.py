@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -77,16 +78,17 @@ class Run:
         """Fresh data to sense on."""
         return [self.problem.draw(size, self.data) for _ in range(batches)]
 
-    def grow(self, policy: str, times: int = 1, pace: float = 3.0) -> Grower:
+    def grow(self, policy: str, times: int = 1, **settings: Any) -> Grower:
         """Train, and let a policy choose once that is done, so many times."""
-        config = GrowthConfig(
-            policy=policy,
-            every=EPOCHS,
-            max_edits=1,
-            pace=pace,
-            kinds=("split", "widen", "deepen", "connect", "attend", "activate"),
-            patience=times,
-        )
+        given = {
+            "policy": policy,
+            "every": EPOCHS,
+            "max_edits": 1,
+            "pace": 3.0,
+            "kinds": ("split", "widen", "deepen", "connect", "attend", "activate"),
+            "patience": times,
+        }
+        config = GrowthConfig.model_validate(given | settings)
         grower = Grower(
             self.living, self.optimizer, self.problem.criterion, config=config, seed=self.seed
         )

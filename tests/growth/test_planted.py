@@ -57,7 +57,7 @@ def test_large_network_at_the_noise_floor_gets_nothing_and_is_told_so() -> None:
 
 def test_what_only_the_pace_stands_against_is_not_called_worthless() -> None:
     run = Run(PROBLEMS["shallow"], seed=SEEDS["shallow"])
-    grower = run.grow("arbiter", pace=1.01)
+    grower = run.grow("arbiter", pace=1.01, kinds=("deepen",))
     assert grower.growths == []
     assert grower.stopped is not None
     assert "would make the model more than 1.01 times as expensive" in grower.stopped
