@@ -61,6 +61,10 @@ def read(path: Path) -> Judged:
     return Judged(path.stem, truth, said)
 
 
+def _num_seeds(path: Path) -> int:
+    return min(len(row["runs"]) for row in json.loads(path.read_text())["candidates"])
+
+
 def _said(row: dict[str, Any], signal: str, cost: Cost) -> float:
     """What a signal says of a candidate; where it says nothing, less than of any other."""
     if signal in ("params", "macs"):
@@ -146,8 +150,7 @@ def judged_alone(of: Judged) -> dict[str, Any]:
 
 def judge(folder: Path) -> dict[str, Any]:
     """All checkpoints that are for judging and have all their seeds."""
-    read_all = [read(path) for path in sorted(folder.glob("judge-*.json"))]
-    whole = [of for of in read_all if of.truth.shape[1] >= 3]
+    whole = [read(path) for path in sorted(folder.glob("judge-*.json")) if _num_seeds(path) >= 3]
     alone = {of.name: judged_alone(of) for of in whole}
     rng = np.random.default_rng(0)
 
