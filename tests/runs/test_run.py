@@ -136,6 +136,31 @@ def test_resume_ends_as_if_unbroken(unbroken: Path, tmp_path: Path, kind: str, c
     assert_same_end(folder, unbroken)
 
 
+ARBITRATED = {
+    "epochs": 9,
+    "growth": {
+        "policy": "arbiter",
+        "every": 3,
+        "until": 0.9,
+        "num_batches": 2,
+        "sensing_share": 1.0,
+    },
+}
+
+
+@pytest.mark.parametrize(("kind", "count"), [("grew", 2), ("stepped", 19 * 4), ("trained", 7)])
+def test_resume_with_the_arbiter_ends_as_if_unbroken(tmp_path: Path, kind: str, count: int):
+    """Besides the weights, what it looked at, learnt and who is newborn has to come back."""
+    unbroken = tmp_path / "unbroken"
+    grow(quick(**ARBITRATED), unbroken)
+    edits = of_kind(unbroken, "edit")
+    assert {event["epoch"] for event in edits} == {3, 6}
+    assert all(event["predicted"] is not None for event in edits)
+    folder = broken_off(tmp_path / "run", kind, count, **ARBITRATED)
+    resume(folder)
+    assert_same_end(folder, unbroken)
+
+
 def test_resume_again_and_again_ends_as_if_unbroken(unbroken: Path, tmp_path: Path):
     folder = broken_off(tmp_path / "run", "stepped", 15)
     for _ in range(20):

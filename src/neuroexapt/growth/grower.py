@@ -168,10 +168,10 @@ class Grower:
         """Let an occasion to grow pass, since sensing would take more than its share."""
         if not self._waits:
             logger.warning(
-                "growth waits: to sense on %d samples would take more than %g of the training so "
-                "far; raise sensing_share, or train longer",
+                "growth waits: to sense on %d samples would take more than %.0f%% of the training "
+                "so far; raise sensing_share, or train longer",
                 self._sampling.fewest,
-                self.config.sensing_share,
+                100 * self.config.sensing_share,
             )
         self._waits += 1
         return []
