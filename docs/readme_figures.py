@@ -137,8 +137,9 @@ def planted_section(measured: dict[str, Any]) -> str:
     )
     return f"""## Problems of which it is known what the network lacks
 
-How often each policy's first choice is the remedy (for the last: nothing at all). The law was fitted
-on other networks of the same problems, and two of the arbiter's constants were set by a few more.
+How often each policy's first choice is the remedy (for the last: nothing at all). The law was
+fitted on other networks of the same problems, and two of the arbiter's constants were set by a few
+more.
 
 | problem, and what it lacks | {" | ".join(policies)} |
 | --- | {" | ".join(["---:"] * len(policies))} |
