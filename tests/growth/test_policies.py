@@ -11,7 +11,17 @@ import torch
 from small import CRITERION, batches, model
 from torch import nn
 
-from neuroexapt import Budget, GrowthConfig, LivingModel, Prune, Split, Widen, sense
+from neuroexapt import (
+    Activate,
+    Budget,
+    GrowthConfig,
+    LivingModel,
+    Prune,
+    Split,
+    Widen,
+    sense,
+)
+from neuroexapt.edits.activate import blends
 from neuroexapt.growth import POLICIES, arbiter
 from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth
 from neuroexapt.growth.prior import Prior
@@ -182,6 +192,39 @@ def test_arbiter_removes_dead_units_even_while_growth_pays(even):
     change = living.apply(found[0].edit)
     torch.testing.assert_close(living.eval()(task()[0][0]), outputs, rtol=1e-4, atol=1e-5)
     assert change.macs_after < change.macs_before
+
+
+def test_blends_are_given_time_before_they_are_ended(even):
+    """A blend's amounts begin at 0, and so look settled at the first look."""
+    living = trained()
+    living.apply(Activate(node="4", to="silu"))
+    (blend,) = blends(living).values()
+    with torch.no_grad():
+        blend.amount.fill_(0.01)
+    young = rank_by_worth(situation(living, num_young=1)).proposals
+    assert not [p for p in young if p.edit.kind == "settle"]
+    old = rank_by_worth(situation(living)).proposals
+    assert [p.edit.kind for p in old].count("settle") == 1
+    assert old[-1].edit.kind == "settle", "what grows comes first"
+    for proposal in old:
+        living.apply(proposal.edit)
+    assert not blends(living)
+
+
+def test_arbiter_prunes_where_nothing_else_is_asked_for(even):
+    config = GrowthConfig(policy="arbiter", exchange=5.0, kinds=("prune",))
+    found = rank_by_worth(situation(config=config)).proposals
+    assert found
+    assert {p.edit.kind for p in found} == {"prune"}
+
+
+def test_arbiter_leaves_out_what_the_budget_has_no_room_for(even):
+    living = trained()
+    full = Budget(params=living.cost().params)
+    config = GrowthConfig(policy="arbiter", kinds=("widen", "deepen"))
+    ranking = rank_by_worth(situation(living, config=config, budget=full))
+    assert not ranking.proposals
+    assert ranking.otherwise.startswith("the budget leaves no room for any of")
 
 
 def test_arbiter_does_not_prune_on_few_samples(even):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from neuroexapt.edits import AnyEdit, Connect, Prune
+from neuroexapt.edits import AnyEdit, Connect, Prune, Settle
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
@@ -13,7 +13,6 @@ from neuroexapt.growth.evidence import Look, anything_to_gain
 from neuroexapt.growth.fitting import num_units
 from neuroexapt.growth.prior import (
     Features,
-    Prior,
     growing_features,
     pruning_features,
     shipped_prior,
@@ -104,7 +103,7 @@ def rank_by_worth(situation: Situation) -> Ranking:
     ]
     verdicts += _on_settling(situation) + _on_dead_units(situation)
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
-        verdicts += _on_pruning(situation.readings.loss, situation)
+        verdicts += _on_pruning(situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(
@@ -133,10 +132,12 @@ def one_a_place(proposals: list[Proposal]) -> Iterator[Proposal]:
 
 
 def place_of(edit: AnyEdit) -> str:
-    """The group, node or blend that an edit changes."""
+    """The group or node that an edit changes; ending a blend changes nothing that others go by."""
     if isinstance(edit, Connect):
         return edit.target
-    fields = ("group", "after", "node", "blend")
+    if isinstance(edit, Settle):
+        return f"blend {edit.blend}"
+    fields = ("group", "after", "node")
     return str(next(getattr(edit, field) for field in fields if hasattr(edit, field)))
 
 
@@ -195,9 +196,9 @@ def _exchange(on: Situation) -> float:
     return on.config.exchange if seen is None else max(seen, on.config.exchange)
 
 
-def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
+def _on_pruning(on: Situation) -> list[Verdict]:
     found: list[Verdict] = []
-    living, cost = on.living, on.living.cost()
+    living, cost, loss = on.living, on.living.cost(), on.readings.loss
     if on.readings.num_samples < FEWEST_TO_PRUNE:
         return found
     positions = positions_of(living.graph_module, living.example_inputs.batch_size)
@@ -218,10 +219,9 @@ def _on_pruning(loss: float, on: Situation) -> list[Verdict]:
 
 
 def _on_settling(on: Situation) -> list[Verdict]:
-    """Blends that have made up their minds: ending them costs next to nothing and saves time."""
-    return [
-        Verdict(proposal, math.inf, pays=True) for proposal in nominate.nominate_settling(on.living)
-    ]
+    """Blends that have made up their minds, and had the time to; what grows comes first."""
+    found = nominate.nominate_settling(on.living, on.num_young)
+    return [Verdict(proposal, 0.0, pays=True) for proposal in found]
 
 
 def _on_dead_units(on: Situation) -> list[Verdict]:
@@ -232,11 +232,10 @@ def _on_dead_units(on: Situation) -> list[Verdict]:
     return [Verdict(proposal, math.inf, pays=True) for proposal in found]
 
 
-def _predicted(
-    features: Features, on: Situation, prior: Prior | None = None
-) -> tuple[float, float]:
+def _predicted(features: Features, on: Situation) -> tuple[float, float]:
+    """Share of the loss that an edit saves, and the scale of its kind in this run."""
     scale = on.scales.get(features.kind, on.scales["other"])
-    return (prior or shipped_prior()).saving(features) * scale, scale
+    return shipped_prior().saving(features) * scale, scale
 
 
 def _why_nothing(ordered: list[Verdict], on: Situation) -> str:

@@ -15,10 +15,9 @@ class GrowthConfig(BaseModel):
     Attributes:
         policy: what decides where. "arbiter": of everything that any nominator proposes, whatever
             is predicted to save most of the loss for its cost, as long as that is worth it.
-            "papers": units of high entropy divide by chance, and layers whose
-            gradients correlate are connected. "entropy", "correlation": the one or the other alone,
-            strongest first. "random": anything, anywhere. "breakthrough": see
-            `PerformanceBreakthroughSystem`.
+            "papers": units of high entropy divide by chance, and layers whose gradients correlate
+            are connected. "entropy", "correlation": the one or the other alone, strongest first.
+            "random": anything, anywhere. "breakthrough": see `PerformanceBreakthroughSystem`.
         timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
             stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
         every: epochs between growths, at least.
@@ -29,8 +28,8 @@ class GrowthConfig(BaseModel):
         share: by how much of its size a group grows or shrinks in one edit (not with "papers").
         kinds: of edits that "arbiter" and "random" consider. Splits aren't among them by default:
             where every kind was tried, a group gained less by dividing units than by new ones. The
-            arbiter prunes only when no growth pays and units' compute is worth more than what they
-            save; "random" never does.
+            arbiter prunes dead units at any time, others only when no growth pays and their compute
+            is worth more than what they save; "random" never prunes.
         min_saving: share of the loss that an edit has to be predicted to save (arbiter).
         exchange: share of the loss that it has to save, besides, for making the network e times as
             dear to train; the least with the timing "gain", which goes by what training on is seen
