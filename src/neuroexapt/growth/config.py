@@ -27,7 +27,7 @@ class GrowthConfig(BaseModel):
         pace: at most by so many times may the MACs grow at a time (likewise).
         share: by how much of its size a group grows or shrinks in one edit (not with "papers").
         kinds: of edits that "arbiter" and "random" consider. Splits aren't among them by default:
-            where every kind was tried, a group gained less by dividing units than by new ones. The
+            in three of four groups where both were tried, new units saved more than twins. The
             arbiter prunes dead units at any time, others only when no growth pays and their compute
             is worth more than what they save; "random" never prunes.
         min_saving: share of the loss that an edit has to be predicted to save (arbiter).

@@ -19,8 +19,9 @@ class Newborns(BaseModel):
 
     Attributes:
         lr: their learning rate at birth, relative to the others'; it approaches 1 in a straight
-            line over `steps`. Below 1 is a warm-up; the default did best in
-            `benchmarks/arbiter newborns`.
+            line over `steps`. Below 1 is a warm-up; the default did best on
+            one of three networks in `benchmarks/arbiter newborns`, and within the error of the best
+            on the others.
         weight_decay: their weight decay over that time, relative to the others'.
         steps: optimiser steps of that time; 0 for none.
         bias_correction: whether Adam's averages are corrected for the newborns' own age. They start
