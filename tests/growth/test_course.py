@@ -53,6 +53,18 @@ def test_consequence_is_what_goes_beyond_the_trend(every, told):
     assert found.trend > 0
 
 
+def test_consequence_says_how_far_losses_jump():
+    """Losses that jump up and down by 20 % tell no more of a growth than so much."""
+    course = Course()
+    for n in range(1, 10):
+        course.note(0.5, n**-0.5 * (1.2 if n % 2 else 1 / 1.2), flops=100.0 * n)
+        if n == 6:
+            course.grew()
+    found = course.consequence()
+    assert found is not None
+    assert found.jitter == pytest.approx(math.log(1.2), rel=0.5)
+
+
 def test_trend_is_carried_over_frequent_growths():
     """Epochs before a growth count where those since are too few: the function was kept."""
     course = Course()

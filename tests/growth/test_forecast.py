@@ -13,6 +13,7 @@ from neuroexapt.growth.forecast import (
     OWN_SPREAD,
     Outcome,
     elasticity,
+    jitter,
     learnt_scales,
 )
 
@@ -49,6 +50,12 @@ def test_scales_learn_less_where_the_trend_was_steep():
     assert DOUBT > 0
 
 
+def test_scales_learn_less_where_losses_jump():
+    calm = learnt_scales([Outcome({"widen": 0.1}, 0.0)])["widen"]
+    jumping = learnt_scales([Outcome({"widen": 0.1}, 0.0, jitter=0.3)])["widen"]
+    assert calm < jumping < 1
+
+
 def test_scales_never_fall_to_nothing():
     assert learnt_scales([Outcome({"widen": 0.1}, -2.0)] * 9)["widen"] == LEAST
 
@@ -59,6 +66,14 @@ def test_elasticity_of_a_power_law_is_its_exponent_whatever_one_outlier_says():
     assert elasticity(log_compute, log_losses) == pytest.approx(0.3)
     log_losses[4] += math.log(5)
     assert elasticity(log_compute, log_losses) == pytest.approx(0.3, rel=0.3)
+
+
+def test_jitter_is_the_spread_around_the_trend():
+    rng = np.random.default_rng(0)
+    at = [math.log(n) for n in range(1, 2001)]
+    losses = [-0.3 * x + 0.05 * float(rng.standard_normal()) for x in at[-300:]]
+    assert jitter(at[-300:], losses) == pytest.approx(0.05, rel=0.1)
+    assert jitter(at[:2], [0.0, 1.0]) == 0.0
 
 
 def test_elasticity_of_a_rising_loss_is_zero():

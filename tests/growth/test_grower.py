@@ -178,6 +178,20 @@ def test_flops_never_pass_their_share_of_the_training(policy: str) -> None:
     assert grown >= 3
 
 
+def test_sensing_takes_more_of_its_share_early_and_keeps_to_it_in_all() -> None:
+    """Of 100 equal epochs; of what is trained by the third, the share alone would be too little."""
+    config = EAGER.model_copy(update={"policy": "entropy", "until": 0.5, "patience": 100})
+    growing = grower(config)
+    epoch = 6.0 * growing.living.cost().macs * 256
+    looked = []
+    for number in range(1, 101):
+        growing.step(batches(), 0.1, progress=number / 100, train_flops=number * epoch)
+        looked.append(growing.flops)
+        assert growing.flops <= config.sensing_share * 100 * epoch
+    assert looked[2] > config.sensing_share * 3 * epoch
+    assert looked[2] <= config.sensing_share * 100 * epoch * (0.03 / 0.5) ** 0.5
+
+
 def test_optimizer_goes_on_with_the_new_parameters() -> None:
     growing = grower()
     optimizer = growing.optimizer

@@ -23,7 +23,7 @@ from neuroexapt import (
 )
 from neuroexapt.edits.activate import blends
 from neuroexapt.growth import POLICIES, arbiter
-from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth
+from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth, thinned
 from neuroexapt.growth.prior import Prior
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.situation import Situation
@@ -116,6 +116,21 @@ def test_arbiter_orders_by_saving_for_compute(even):
     assert worth == sorted(worth, reverse=True)
     assert all(p.predicted > p.evidence["price"] for p in ranking.proposals)
     assert ranking.flops > 0
+
+
+def test_arbiter_looks_at_another_part_of_the_additions_each_time(even):
+    everything = candidates(situation())
+    looked = []
+    for seed in range(2):
+        given = situation(part=0.3, generator=torch.Generator().manual_seed(seed))
+        looked.append({repr(p.edit) for p in thinned(candidates(given), given)})
+    widening = {repr(p.edit) for p in everything if isinstance(p.edit, Widen)}
+    rest = len(everything) - len(widening)
+    assert looked[0] != looked[1]
+    for part in looked:
+        assert widening < part
+        assert len(part) - len(widening) == math.ceil(0.3 * rest)
+    assert rank_by_worth(given).flops < rank_by_worth(situation()).flops
 
 
 def test_arbiter_predicts_by_the_prior_and_the_scale_of_the_kind(even):

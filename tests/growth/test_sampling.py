@@ -7,7 +7,7 @@ import torch
 from small import batches, model
 
 from neuroexapt import DataError, LivingModel
-from neuroexapt.growth.sampling import Sampling, drawn
+from neuroexapt.growth.sampling import ENOUGH, Sampling, Scope, drawn
 
 
 def living() -> LivingModel:
@@ -16,11 +16,24 @@ def living() -> LivingModel:
 
 def test_affordable_samples_follow_from_what_one_costs():
     sampling = Sampling(fewest=10, flops_a_mac=20.0)
-    assert sampling.affordable(20.0 * 500 * 64, macs=500) == 64
-    assert sampling.affordable(20.0 * 500 * 9, macs=500) == 0, "too few to tell anything"
-    assert sampling.affordable(math.inf, macs=500) == math.inf
-    sampling.learn(flops=40 * 500 * 32, num_samples=32, macs=500)
-    assert sampling.affordable(20.0 * 500 * 64, macs=500) == 32
+    assert sampling.affordable(20.0 * 500 * 64, macs=500) == Scope(64)
+    assert sampling.affordable(20.0 * 500 * 9, macs=500) is None, "too few to tell anything"
+    assert sampling.affordable(math.inf, macs=500) == Scope(math.inf)
+    sampling.learn(flops=40 * 500 * 32, num_samples=32, macs=500, scope=Scope(32))
+    assert sampling.affordable(20.0 * 500 * 64, macs=500) == Scope(32)
+
+
+@pytest.mark.parametrize("samples", [20, 100, 255, 256, 5000])
+def test_with_few_samples_a_part_of_the_additions_is_looked_at_for_the_same_flops(samples):
+    sampling = Sampling(fewest=10, flops_a_mac=20.0, thins=True)
+    flops = 20.0 * 500 * samples
+    scope = sampling.affordable(flops, macs=500)
+    assert scope is not None
+    assert (scope.part < 1) == (samples < ENOUGH)
+    assert scope.samples >= samples
+    assert scope.samples * scope.cost * 20 * 500 == pytest.approx(flops)
+    sampling.learn(int(flops), int(scope.samples), 500, scope)
+    assert sampling.flops_a_mac == pytest.approx(20.0, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from neuroexapt.edits import AnyEdit, Connect, Prune, Settle
+import torch
+
+from neuroexapt.edits import AnyEdit, Connect, Prune, Settle, Split, Widen
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
@@ -31,8 +33,6 @@ PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
 """Samples of a part, at least: batch norms go by them."""
-MISSED = 10.0
-"""Units are taken to cost at most so many times what their saliency says."""
 FEWEST_TO_PRUNE = 256
 """With fewer samples, a unit may only seem to be of no use."""
 
@@ -85,7 +85,7 @@ def rank_by_worth(situation: Situation) -> Ranking:
     small, what its least units lose it now is less than what they will. Then they go if the compute
     that they take is worth more than the loss that they save.
     """
-    growing = candidates(situation)
+    growing = thinned(candidates(situation), situation)
     gains = growth_gain(
         situation.living,
         [proposal.edit for proposal in growing],
@@ -113,6 +113,19 @@ def rank_by_worth(situation: Situation) -> Ranking:
         look=look,
         exhausted=anything is False,
     )
+
+
+def thinned(proposals: list[Proposal], on: Situation) -> list[Proposal]:
+    """A random part of the additions, as much as may be sensed; whatever resizes groups stays.
+
+    All additions are attached together, and make the network many times as dear to run.
+    """
+    if on.part >= 1:
+        return proposals
+    additions = [p for p in proposals if not isinstance(p.edit, Widen | Split)]
+    order = torch.randperm(len(additions), generator=on.generator).tolist()
+    left_out = {id(additions[index]) for index in order[math.ceil(on.part * len(additions)) :]}
+    return [proposal for proposal in proposals if id(proposal) not in left_out]
 
 
 def _parts(on: Situation) -> int:
@@ -207,7 +220,6 @@ def _on_pruning(on: Situation) -> list[Verdict]:
         saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
         features = pruning_features(saliency, proposal.evidence["removed"], loss)
         saving, scale = _predicted(features, on)
-        saving = max(saving, -MISSED * saliency / loss)
         macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
         price = compute * _exchange(on)

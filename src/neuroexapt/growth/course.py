@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from neuroexapt.growth.config import GrowthConfig
-from neuroexapt.growth.forecast import elasticity
+from neuroexapt.growth.forecast import elasticity, jitter
 from neuroexapt.growth.plateau import is_plateau
 
 RECENT = 3
@@ -25,11 +25,14 @@ class Mark:
         log_compute: spent.
         log_loss: of the held-out data.
         elasticity: how fast the loss fell with compute; None if that wasn't known.
+        jitter: how far single epochs' losses were off that trend, as a standard deviation of their
+            logarithms.
     """
 
     log_compute: float
     log_loss: float
     elasticity: float | None
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class Consequence:
     Attributes:
         saved: share of the held-out loss (as a difference of logarithms) beyond the trend.
         trend: share that training on alone would have saved, by the trend of before.
+        jitter: how far single epochs were off that trend, so how unsure `saved` is at least.
     """
 
     saved: float
     trend: float
+    jitter: float = 0.0
 
 
 @dataclass
@@ -87,10 +92,14 @@ class Course:
 
         Growth keeps the function, so that the epochs before it count where those since are too few.
         """
-        count = max(min(len(self.metrics), TREND), FEWEST)
         if len(self.log_losses) < FEWEST:
             return None
-        return elasticity(self.log_compute[-count:], self.log_losses[-count:])
+        return elasticity(*self._recent())
+
+    def _recent(self) -> tuple[list[float], list[float]]:
+        """Logarithms of compute and losses that a trend is read from."""
+        count = max(min(len(self.metrics), TREND), FEWEST)
+        return self.log_compute[-count:], self.log_losses[-count:]
 
     def consequence(self) -> Consequence | None:
         """What followed the last growth; None if that isn't known."""
@@ -98,12 +107,12 @@ class Course:
             return None
         log_compute, log_loss = self._present()
         trend = self.mark.elasticity * (log_compute - self.mark.log_compute)
-        return Consequence(self.mark.log_loss - log_loss - trend, trend)
+        return Consequence(self.mark.log_loss - log_loss - trend, trend, self.mark.jitter)
 
     def grew(self) -> None:
         """Begin anew from a growth."""
         if self.log_losses:
-            self.mark = Mark(*self._present(), self.elasticity())
+            self.mark = Mark(*self._present(), self.elasticity(), jitter(*self._recent()))
         self.metrics = []
 
     def _present(self) -> tuple[float, float]:

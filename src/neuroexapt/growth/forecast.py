@@ -1,5 +1,6 @@
 """How much better or worse each kind of edit does in this run than the prior says."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -12,7 +13,7 @@ COMMON_SPREAD = 0.5
 OWN_SPREAD = 0.5
 """How far a kind may be off the others."""
 NOISE = 0.03
-"""Standard deviation of what is seen to follow a growth: held-out losses jump by so much."""
+"""Standard deviation of what is seen to follow a growth, at least: held-out losses jump."""
 DOUBT = 0.5
 """The same, relative to what the trend would have saved: trends bend."""
 LEAST = 0.1
@@ -27,18 +28,20 @@ class Outcome:
         predicted: kind -> share of the loss that the prior expected its edits to save.
         saved: share of the loss that they saved together, beyond what training on would have.
         trend: share that training on would have saved.
+        jitter: how far single losses were off their trend, as a share.
     """
 
     predicted: Mapping[str, float]
     saved: float
     trend: float = 0.0
+    jitter: float = 0.0
 
 
 def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     """By what to multiply the prior's savings, kind by kind.
 
     What followed is the sum over kinds of scale x prediction, and noise, the more of it the more
-    the trend alone would have brought; the scales are taken for
+    the losses jump and the more the trend alone would have brought; the scales are taken for
     normal around 1, with a part in common, so that every outcome also tells something of kinds that
     weren't tried. The result is their posterior mean.
 
@@ -58,7 +61,8 @@ def learnt_scales(outcomes: Sequence[Outcome]) -> Mapping[str, float]:
     saved = np.array([outcome.saved for outcome in outcomes])
     prior = COMMON_SPREAD**2 + OWN_SPREAD**2 * np.eye(len(names))
     doubt = np.array([DOUBT * outcome.trend for outcome in outcomes])
-    spread = design @ prior @ design.T + np.diag(NOISE**2 + doubt**2)
+    jumps = np.array([max(outcome.jitter, NOISE) for outcome in outcomes])
+    spread = design @ prior @ design.T + np.diag(jumps**2 + doubt**2)
     surprise = np.linalg.solve(spread, saved - design.sum(1)) if outcomes else saved
     scales = 1 + prior @ design.T @ surprise
     return MappingProxyType(
@@ -88,3 +92,26 @@ def elasticity(log_compute: Sequence[float], log_losses: Sequence[float]) -> flo
         if second[0] > first[0]
     ]
     return max(median(slopes), 0.0) if slopes else 0.0
+
+
+def jitter(log_compute: Sequence[float], log_losses: Sequence[float]) -> float:
+    """How far single losses are off their trend, as a standard deviation of their logarithms.
+
+    Args:
+        log_compute: as for `elasticity`.
+        log_losses: likewise.
+
+    Returns:
+        The root of the mean square, less the two degrees of freedom that a trend takes; 0 where
+        fewer than three losses tell nothing of it.
+
+    Example:
+        >>> jitter([0.0, 1.0, 2.0], [0.0, -0.1, -0.2])
+        0.0
+    """
+    if len(log_losses) < 3:
+        return 0.0
+    slope = elasticity(log_compute, log_losses)
+    level = median(y + slope * x for x, y in zip(log_compute, log_losses, strict=True))
+    off = [y - level + slope * x for x, y in zip(log_compute, log_losses, strict=True)]
+    return math.sqrt(sum(value**2 for value in off) / (len(off) - 2))

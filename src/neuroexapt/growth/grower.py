@@ -25,7 +25,7 @@ from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
-from neuroexapt.growth.sampling import Sampling, drawn
+from neuroexapt.growth.sampling import Sampling, Scope, drawn
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
@@ -157,12 +157,25 @@ class Grower:
             return self._stop("the budget of training FLOPs is spent")
         if not self._course.is_due(self.config):
             return []
-        most_flops = self.config.sensing_share * train_flops if train_flops else math.inf
-        samples = self._affordable(most_flops - self.flops)
-        if not samples:
+        most_flops = self._allowance(train_flops, progress)
+        scope = self._affordable(most_flops - self.flops)
+        if scope is None:
             return self._wait()
         self._close(metric)
-        return self._grow(train_loader, metric, samples, most_flops)
+        return self._grow(train_loader, metric, scope, most_flops)
+
+    def _allowance(self, train_flops: float, progress: float) -> float:
+        """FLOPs that sensing may have taken by now.
+
+        That is its share of what was trained, or more of it early, where what is learnt pays
+        longest: of the whole training, as far as `progress` tells its length, a part that grows as
+        the root of the time that there is to grow in.
+        """
+        if not train_flops:
+            return math.inf
+        passed = min(progress / self.config.until, 1.0)
+        early = train_flops / progress * math.sqrt(passed) if progress > 0 else 0.0
+        return self.config.sensing_share * max(train_flops, early)
 
     def _wait(self) -> list[Change]:
         """Let an occasion to grow pass, since sensing would take more than its share."""
@@ -185,19 +198,20 @@ class Grower:
             "sensing_share, or train longer"
         )
 
-    def _affordable(self, flops: float) -> float:
-        """How many samples may be looked at, so that enough is left to check edits; 0 if too few.
+    def _affordable(self, flops: float) -> Scope | None:
+        """What may be looked at, so that enough is left to check edits; None if too little.
 
         Where data are so few that this would be never, a first growth may pass the share by the
         check of one edit.
         """
         macs = self.living.cost().macs
-        samples = self._sampling.affordable(
+        scope = self._sampling.affordable(
             min(flops * (1 - CHECKING), flops - one_check(macs)), macs
         )
-        if samples or self.growths:
-            return samples
-        return min(self._sampling.affordable(flops, macs), self._sampling.fewest)
+        if scope is not None or self.growths:
+            return scope
+        scope = self._sampling.affordable(flops, macs)
+        return scope and Scope(self._sampling.fewest, scope.part)
 
     def _num_young(self) -> int:
         """How many of the latest edits were made within the last few looks."""
@@ -208,10 +222,10 @@ class Grower:
         self.growths = with_outcome(self.growths, metric, self._course.consequence())
 
     def _grow(
-        self, train_loader: Iterable[Any], metric: float, samples: float, most_flops: float
+        self, train_loader: Iterable[Any], metric: float, scope: Scope, most_flops: float
     ) -> list[Change]:
         self._course.looked = self._course.epoch
-        ranking = self._ranking(train_loader, samples)
+        ranking = self._ranking(train_loader, scope)
         changes: list[Change] = []
         refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
@@ -232,10 +246,10 @@ class Grower:
         self._conclude(changes, refusals, ranking)
         return changes
 
-    def _ranking(self, train_loader: Iterable[Any], samples: float) -> Ranking:
+    def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> Ranking:
         """Sense, and let the policy say what might change."""
         config = self.config
-        data = drawn(self.living, train_loader, config.num_batches, samples)
+        data = drawn(self.living, train_loader, config.num_batches, scope.samples)
         readings = sense(  # without data, it says what is wrong with the loader
             self.living,
             data or train_loader,
@@ -255,12 +269,13 @@ class Grower:
             self._course.elasticity(),
             self._num_young(),
             self._looks,
+            scope.part,
         )
         ranking = POLICIES[config.policy](situation)
         if ranking.look is not None:
             self._looks = [*self._looks, ranking.look][-MOST_LOOKS:]
         spent = readings.flops + ranking.flops
-        self._sampling.learn(spent, readings.num_samples, self.living.cost().macs)
+        self._sampling.learn(spent, readings.num_samples, self.living.cost().macs, scope)
         self.flops += spent
         return ranking
 

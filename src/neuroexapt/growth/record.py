@@ -29,6 +29,7 @@ class Growth(BaseModel):
             run hasn't got there, or isn't told its held-out loss.
         trend: share of the loss that training on alone would have saved meanwhile, by the trend of
             before: as `saved` is what goes beyond, it is no surer than that.
+        jitter: how far single epochs' losses were off that trend, as a share.
         metric_before: the metric at that time.
         followed: change of the metric until the next look, shared likewise; None while the run
             hasn't got there.
@@ -51,6 +52,7 @@ class Growth(BaseModel):
     scale: float
     saved: float | None = None
     trend: float | None = None
+    jitter: float | None = None
     metric_before: float
     followed: float | None = None
     max_error: float | None
@@ -135,7 +137,11 @@ def with_outcome(
             share = next(shares)
             update = {"followed": share * (metric - growth.metric_before)}
             if consequence is not None:
-                update |= {"saved": share * consequence.saved, "trend": consequence.trend}
+                update |= {
+                    "saved": share * consequence.saved,
+                    "trend": consequence.trend,
+                    "jitter": consequence.jitter,
+                }
             growth = growth.model_copy(update=update)
         found.append(growth)
     return found
@@ -155,7 +161,8 @@ def outcomes(growths: Sequence[Growth]) -> list[Outcome]:
             kind = kind_of(growth.edit)
             predicted[kind] = predicted.get(kind, 0.0) + growth.predicted / growth.scale
         saved = sum(growth.saved or 0.0 for growth in together)
-        found.append(Outcome(predicted, saved, together[0].trend or 0.0))
+        first = together[0]
+        found.append(Outcome(predicted, saved, first.trend or 0.0, first.jitter or 0.0))
     return found
 
 

@@ -1,4 +1,4 @@
-"""How many samples sensing may look at, so that it keeps to its share of the compute."""
+"""How much sensing may look at, so that it keeps to its share of the compute."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.signals.pairs import checked
 from neuroexapt.signals.untouched import untouched
 
-FEWEST = {"arbiter": 128}
+FEWEST = {"arbiter": 64}
 """Policy -> samples of which it needs so many to tell a gain from noise."""
 FEWEST_OTHERWISE = 32
 """The same for policies that measure no gains."""
@@ -21,6 +21,30 @@ FIRST_GUESS = {"arbiter": 60.0}
 """Policy -> FLOPs of sensing a sample and MAC of the model, before anything was sensed."""
 FIRST_GUESS_OTHERWISE = 4.0
 """The same for policies that measure no gains."""
+ENOUGH = 256
+"""Samples with which all additions are looked at; with fewer, a part of them with more samples."""
+SMALLEST_PART = 0.15
+"""Of the additions, drawn anew each time."""
+WITHOUT_ADDITIONS = 0.2
+"""About how much of the whole sensing takes without any additions."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a sensing looks at.
+
+    Attributes:
+        samples: how many, at most.
+        part: of the additions whose gains could be measured: 1 for all.
+    """
+
+    samples: float
+    part: float = 1.0
+
+    @property
+    def cost(self) -> float:
+        """Of a sample, relative to looking at all additions."""
+        return WITHOUT_ADDITIONS + (1 - WITHOUT_ADDITIONS) * self.part
 
 
 @dataclass
@@ -29,32 +53,39 @@ class Sampling:
 
     Attributes:
         fewest: samples under which sensing waits until it can afford them.
-        flops_a_mac: FLOPs of sensing one sample, for each of the model's multiply-accumulates.
+        flops_a_mac: FLOPs of sensing one sample, for each of the model's multiply-accumulates, with
+            all additions.
+        thins: whether a part of the additions may be left out.
     """
 
     fewest: int
     flops_a_mac: float
+    thins: bool = False
 
     @classmethod
     def first(cls, policy: str) -> "Sampling":
         """Before anything was sensed."""
         return cls(
-            FEWEST.get(policy, FEWEST_OTHERWISE), FIRST_GUESS.get(policy, FIRST_GUESS_OTHERWISE)
+            FEWEST.get(policy, FEWEST_OTHERWISE),
+            FIRST_GUESS.get(policy, FIRST_GUESS_OTHERWISE),
+            thins=policy in FIRST_GUESS,
         )
 
-    def affordable(self, flops: float, macs: int) -> float:
-        """How many samples may be looked at; 0 if too few for it to make sense.
+    def affordable(self, flops: float, macs: int) -> Scope | None:
+        """What may be looked at; None if too little for it to make sense.
 
         Args:
             flops: that may be spent; infinite without a limit.
             macs: of the model.
         """
         samples = flops / (self.flops_a_mac * max(macs, 1))
-        return samples if samples >= self.fewest else 0.0
+        part = min(max(samples / ENOUGH, SMALLEST_PART), 1.0) if self.thins else 1.0
+        scope = Scope(samples / Scope(samples, part).cost, part)
+        return scope if scope.samples >= self.fewest else None
 
-    def learn(self, flops: int, num_samples: int, macs: int) -> None:
+    def learn(self, flops: int, num_samples: int, macs: int, scope: Scope) -> None:
         """Take down what a sensing cost."""
-        self.flops_a_mac = flops / (num_samples * max(macs, 1))
+        self.flops_a_mac = flops / (num_samples * max(macs, 1) * scope.cost)
 
 
 def drawn(

@@ -31,6 +31,7 @@ class Situation:
             None while it isn't known.
         num_young: how many of the model's latest edits are too young for their outcome to show.
         looks: what earlier sensings showed of all edits together, the latest last.
+        part: of the additions, whose gains are to be measured.
     """
 
     living: LivingModel
@@ -44,3 +45,4 @@ class Situation:
     elasticity: float | None
     num_young: int = 0
     looks: Sequence[Look] = ()
+    part: float = 1.0
