@@ -25,8 +25,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from checkpoints import Checkpoint, checkpoints, trained
 from fit import chosen, planted, tried
 from judge import judge
-from longrun import run as long_run
-from longrun import worth
 from newborns import PLACES
 from newborns import tried as tried_rates
 from provenance import RESULTS, provenance
@@ -101,32 +99,16 @@ def fit() -> None:
     print(json.dumps(table[:3], indent=1))
 
 
-def grow_at_random(runs: int, worker: int, of: int, data_dir: Path) -> None:
-    """Runs of a worker that aren't there yet, each kept as soon as it is over."""
-    path = FOLDER / f"longrun-{worker}.json"
-    measured = json.loads(path.read_text()) if path.exists() else {"runs": []}
-    measured = {"provenance": provenance(), "runs": measured["runs"]}
-    done = {run["number"] for run in measured["runs"]}
-    for number in range(worker, runs, of):
-        if number not in done:
-            measured["runs"].append(long_run(number, data_dir))
-            write(path, measured)
-    found = [run for part in FOLDER.glob("longrun-*.json") for run in json.loads(part.read_text())["runs"]]
-    for kind, item in worth(found).items():
-        print(f"{kind:18} {item['saved']:.4f} +- {item['error']:.4f}")
-
-
 def main() -> None:
     """Try or judge."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["try", "fit", "judge", "newborns", "longrun"])
+    parser.add_argument("what", choices=["try", "fit", "judge", "newborns"])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--only", help="part of a checkpoint's name")
-    parser.add_argument("--runs", type=int, default=72, help="of longrun")
     args = parser.parse_args()
     if args.what == "fit":
         fit()
@@ -137,9 +119,6 @@ def main() -> None:
         print(json.dumps({k: v for k, v in measured.items() if k != "checkpoints"}, indent=1))
         return
     torch.set_num_threads(1)
-    if args.what == "longrun":
-        grow_at_random(args.runs, args.worker, args.of, args.data_dir)
-        return
     if args.what == "newborns":
         for place in PLACES[args.worker :: args.of]:
             name = f"newborns-{place.family}-{place.data}-{place.optimizer}.json"
