@@ -27,7 +27,7 @@ from neuroexapt import (
     TrainingError,
 )
 from neuroexapt.growth.evidence import Look
-from neuroexapt.growth.fitting import check_flops
+from neuroexapt.growth.fitting import check_flops, one_check
 
 EAGER = GrowthConfig(every=1, entropy_threshold=0.0, split_probability=1.0, max_connections=0)
 
@@ -129,6 +129,8 @@ def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
     with caplog.at_level(logging.WARNING):
         assert growing.step(batches(), metric=0.1) == []
     assert {refusal.cause for refusal in growing.refusals} == {"preservation"}
+    macs = growing.living.cost().macs
+    assert growing.flops == 2 * 2 * macs * 64 + len(growing.refusals) * one_check(macs)
     for refusal in growing.refusals:
         assert refusal.max_error > 1e-4
         assert f"would change the model's output by {refusal.max_error:.1e}" in refusal.reason

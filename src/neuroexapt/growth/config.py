@@ -41,8 +41,10 @@ class GrowthConfig(BaseModel):
         max_connections: connections at a time, at most ("papers").
         plateau_window: epochs of which a plateau consists, at least 5.
         num_batches: batches that sensing looks at, at most.
-        sensing_share: share of the training FLOPs that sensing and the checks of edits may take; it
-            looks at fewer samples, makes fewer edits at a time, or waits, to keep within it.
+        sensing_share: share of the training FLOPs that sensing and the checks of edits may take, of
+            the whole training's where `progress` tells its length, more of it early. To keep within
+            it, fewer samples and additions are looked at, fewer edits made at a time, or growth
+            waits.
         bins: of the entropy's histogram.
         patience: growths in a row that find nothing to do before growth ends.
         newborns: how new weights are trained at first.

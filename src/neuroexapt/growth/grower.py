@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from neuroexapt.edits import Change
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
-from neuroexapt.errors import EditError, LimitError
+from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
@@ -25,7 +25,7 @@ from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
-from neuroexapt.growth.sampling import Sampling, Scope, drawn
+from neuroexapt.growth.sampling import Sampling, Scope, allowance, drawn
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
@@ -38,8 +38,6 @@ YOUNG = 4
 """Looks, as far apart as the configuration says, that a blend is given to find its amount."""
 TRIES = 3
 """Proposals that are looked at for each edit that may be made."""
-CHECKING = 0.25
-"""Share of what sensing may spend that is kept for checking edits."""
 
 
 class Grower:
@@ -157,25 +155,13 @@ class Grower:
             return self._stop("the budget of training FLOPs is spent")
         if not self._course.is_due(self.config):
             return []
-        most_flops = self._allowance(train_flops, progress)
-        scope = self._affordable(most_flops - self.flops)
+        most_flops = allowance(self.config, train_flops, progress)
+        macs, first = self.living.cost().macs, not self.growths
+        scope = self._sampling.beside_checks(most_flops - self.flops, macs, first)
         if scope is None:
             return self._wait()
         self._close(metric)
         return self._grow(train_loader, metric, scope, most_flops)
-
-    def _allowance(self, train_flops: float, progress: float) -> float:
-        """FLOPs that sensing may have taken by now.
-
-        That is its share of what was trained, or more of it early, where what is learnt pays
-        longest: of the whole training, as far as `progress` tells its length, a part that grows as
-        the root of the time that there is to grow in.
-        """
-        if not train_flops:
-            return math.inf
-        passed = min(progress / self.config.until, 1.0)
-        early = train_flops / progress * math.sqrt(passed) if progress > 0 else 0.0
-        return self.config.sensing_share * max(train_flops, early)
 
     def _wait(self) -> list[Change]:
         """Let an occasion to grow pass, since sensing would take more than its share."""
@@ -197,21 +183,6 @@ class Grower:
             f"; to sense never came within {self.config.sensing_share:.0%} of the training: raise "
             "sensing_share, or train longer"
         )
-
-    def _affordable(self, flops: float) -> Scope | None:
-        """What may be looked at, so that enough is left to check edits; None if too little.
-
-        Where data are so few that this would be never, a first growth may pass the share by the
-        check of one edit.
-        """
-        macs = self.living.cost().macs
-        scope = self._sampling.affordable(
-            min(flops * (1 - CHECKING), flops - one_check(macs)), macs
-        )
-        if scope is not None or self.growths:
-            return scope
-        scope = self._sampling.affordable(flops, macs)
-        return scope and Scope(self._sampling.fewest, scope.part)
 
     def _num_young(self) -> int:
         """How many of the latest edits were made within the last few looks."""
@@ -293,6 +264,8 @@ class Grower:
                 change = self.living.apply(smaller, self.optimizer, seed, limit=room)
             except EditError as error:
                 told = Refusal.of(error, proposal.edit, self._course.epoch)
+                if isinstance(error, PreservationError):
+                    self.flops += one_check(self.living.cost().macs)
                 if not isinstance(error, LimitError):
                     return told
                 refusal = None if room.only_pace else told

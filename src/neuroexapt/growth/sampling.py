@@ -1,5 +1,6 @@
 """How much sensing may look at, so that it keeps to its share of the compute."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from neuroexapt.graph import Inputs, LivingModel
+from neuroexapt.growth.config import GrowthConfig
+from neuroexapt.growth.fitting import one_check
 from neuroexapt.signals.pairs import checked
 from neuroexapt.signals.untouched import untouched
 
@@ -25,6 +28,8 @@ ENOUGH = 256
 """Samples with which all additions are looked at; with fewer, a part of them with more samples."""
 SMALLEST_PART = 0.15
 """Of the additions, drawn anew each time."""
+CHECKING = 0.25
+"""Share of what sensing may spend that is kept for checking edits."""
 WITHOUT_ADDITIONS = 0.2
 """About how much of the whole sensing takes without any additions."""
 
@@ -83,9 +88,42 @@ class Sampling:
         scope = Scope(samples / Scope(samples, part).cost, part)
         return scope if scope.samples >= self.fewest else None
 
+    def beside_checks(self, flops: float, macs: int, first: bool) -> Scope | None:
+        """The same, so that enough is left to check edits.
+
+        Where data are so few that this would be never, the first growth may pass the share by the
+        check of one edit.
+        """
+        scope = self.affordable(min(flops * (1 - CHECKING), flops - one_check(macs)), macs)
+        if scope is not None or not first:
+            return scope
+        scope = self.affordable(flops, macs)
+        return scope and Scope(self.fewest, scope.part)
+
     def learn(self, flops: int, num_samples: int, macs: int, scope: Scope) -> None:
         """Take down what a sensing cost."""
         self.flops_a_mac = flops / (num_samples * max(macs, 1) * scope.cost)
+
+
+def allowance(config: GrowthConfig, train_flops: float, progress: float) -> float:
+    """FLOPs that sensing and checks may have taken by now.
+
+    That is their share of what was trained, or more of it early, where what is learnt pays longest:
+    of the whole training, as far as `progress` tells its length, a part that grows as the root of
+    the time that there is to grow in.
+
+    Example:
+        >>> config = GrowthConfig(sensing_share=0.05, until=0.8)
+        >>> allowance(config, train_flops=2.0, progress=0.2)
+        0.25
+        >>> allowance(config, train_flops=8.0, progress=0.8)
+        0.5
+    """
+    if not train_flops:
+        return math.inf
+    passed = min(progress / config.until, 1.0)
+    early = train_flops / progress * math.sqrt(passed) if progress > 0 else 0.0
+    return config.sensing_share * max(train_flops, early)
 
 
 def drawn(
