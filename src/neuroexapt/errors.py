@@ -52,6 +52,10 @@ class DataError(NeuroexaptError, ValueError):
     """Data cannot be read or trained on."""
 
 
+class SearchError(NeuroexaptError, ValueError):
+    """A search space, an operation or a cell isn't what a search can work with."""
+
+
 class RunError(NeuroexaptError, ValueError):
     """A run directory cannot be read, written or resumed."""
 

@@ -1,0 +1,37 @@
+"""Differentiable architecture search: spaces, mixed operations, ASO-SE and its diagnosis."""
+
+from neuroexapt.search.cells import Cell, aso_se, nasbench201
+from neuroexapt.search.decisions import (
+    Decision,
+    commit,
+    decisions,
+    mix,
+    probabilities,
+    sample,
+)
+from neuroexapt.search.derive import Gap, derive, discretisation_gap
+from neuroexapt.search.mixed import Mixed
+from neuroexapt.search.searchable import searchable
+from neuroexapt.search.table import CellScores, NASBench201
+from neuroexapt.search.temperature import Annealing, Temperature
+
+__all__ = [
+    "Annealing",
+    "Cell",
+    "CellScores",
+    "Decision",
+    "Gap",
+    "Mixed",
+    "NASBench201",
+    "Temperature",
+    "aso_se",
+    "commit",
+    "decisions",
+    "derive",
+    "discretisation_gap",
+    "mix",
+    "nasbench201",
+    "probabilities",
+    "sample",
+    "searchable",
+]

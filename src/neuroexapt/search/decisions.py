@@ -1,0 +1,182 @@
+"""Decisions between operations: architecture parameters, and how a choice is drawn from them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.errors import SearchError
+
+SPREAD = 1e-3
+"""Standard deviation of architecture parameters at first: nearly no preference."""
+
+
+class Decision(nn.Module):
+    """Which of several operations, with one architecture parameter each.
+
+    Several mixed operations may share a decision, as the cells of one network do.
+
+    Args:
+        name: unlike those of a network's other decisions.
+        operations: names, two at least.
+        preferred: a name that is likelier from the start; None for none.
+        preference: by how much its parameter is larger.
+        generator: of the first values; None for zeros.
+
+    Attributes:
+        alpha: the architecture parameters, shape (operations,).
+        active: the indices of the operations that run, ascending.
+        weights: by what their outputs are multiplied, shape (operations,); None for by nothing.
+        soft: the relaxed sample that the choice was made by, detached; None without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operations: Sequence[str],
+        *,
+        preferred: str | None = None,
+        preference: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.operations = tuple(operations)
+        first = torch.zeros(len(self.operations))
+        if generator is not None:
+            first += SPREAD * torch.randn(len(self.operations), generator=generator)
+        if preferred is not None:
+            first[self.operations.index(preferred)] += preference
+        self.alpha = nn.Parameter(first)
+        self.active: tuple[int, ...] = (int(first.argmax()),)
+        self.weights: Tensor | None = None
+        self.soft: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """softmax(alpha), detached, shape (operations,)."""
+        return self.alpha.detach().softmax(0)
+
+    @property
+    def chosen(self) -> str:
+        """The likeliest operation; the first of them where several are."""
+        return self.operations[int(self.alpha.detach().argmax())]
+
+
+def decisions(network: nn.Module) -> dict[str, Decision]:
+    """All decisions of a network, by name.
+
+    Raises:
+        SearchError: if there are none.
+    """
+    found = {module.name: module for module in network.modules() if isinstance(module, Decision)}
+    if not found:
+        raise SearchError(
+            f"{type(network).__name__} has nothing to decide; build one by aso_se, nasbench201 or "
+            "searchable"
+        )
+    return found
+
+
+def probabilities(network: nn.Module) -> Mapping[str, Tensor]:
+    """softmax(alpha) of every decision, by name; detached."""
+    return {name: decision.probabilities for name, decision in decisions(network).items()}
+
+
+def alphas(network: nn.Module) -> list[nn.Parameter]:
+    """The architecture parameters."""
+    return [decision.alpha for decision in decisions(network).values()]
+
+
+def other_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """All parameters but the architecture's."""
+    own = {id(alpha) for alpha in alphas(network)}
+    return (parameter for parameter in network.parameters() if id(parameter) not in own)
+
+
+def relaxed_sample(alpha: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """A sample of the Gumbel-softmax distribution: softmax((log softmax(alpha) + g) / T).
+
+    Args:
+        alpha: shape (operations,).
+        temperature: T; the smaller, the nearer to a single choice.
+        generator: of the Gumbel noise g, on the CPU.
+
+    Returns:
+        Shape (operations,), with a gradient in alpha.
+
+    Source: Jang et al. 2017, arXiv:1611.01144.
+    """
+    noise = -torch.empty(alpha.shape).exponential_(generator=generator).log()
+    return ((alpha.log_softmax(0) + noise.to(alpha)) / temperature).softmax(0)
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """One for the largest, zero for the others, with the gradient of the relaxed sample.
+
+    Example:
+        >>> straight_through(torch.tensor([0.2, 0.5, 0.3])).tolist()
+        [0.0, 1.0, 0.0]
+    """
+    hard = torch.zeros_like(soft)
+    hard[soft.argmax()] = 1.0
+    return hard - soft.detach() + soft
+
+
+def sample(
+    network: nn.Module,
+    temperature: float,
+    generator: torch.Generator,
+    *,
+    learning: bool = False,
+    run_all: bool = False,
+) -> None:
+    """Draw every decision anew; only what was drawn runs from now on.
+
+    To train weights, draw once a step. To train alpha, draw once a step with `learning`: the
+    choice is as hard, its gradient that of the relaxed sample.
+
+    Args:
+        network: with decisions.
+        temperature: of the relaxed sample, above 0.
+        generator: the only source of randomness.
+        learning: let gradients through to alpha.
+        run_all: with `learning`, run all operations, so that those that weren't drawn tell as well
+            what they would have done; it takes as many times as long as there are operations.
+
+    Raises:
+        ValueError: if the temperature isn't above 0.
+        SearchError: if there is nothing to decide.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; give a number above 0, such as 1.0")
+    for decision in decisions(network).values():
+        soft = relaxed_sample(decision.alpha, temperature, generator)
+        drawn = int(soft.argmax())
+        decision.soft = soft.detach()
+        decision.weights = straight_through(soft) if learning else None
+        decision.active = tuple(range(len(soft))) if learning and run_all else (drawn,)
+
+
+def mix(network: nn.Module) -> None:
+    """Run all operations, weighted by softmax(alpha), until the next call; draw once a step.
+
+    Source: the continuous relaxation of DARTS, Liu et al. 2019, arXiv:1806.09055.
+    """
+    for decision in decisions(network).values():
+        decision.soft = None
+        decision.weights = decision.alpha.softmax(0)
+        decision.active = tuple(range(len(decision.operations)))
+
+
+def commit(network: nn.Module) -> dict[str, str]:
+    """Run the likeliest operations only, as the derived network will.
+
+    Returns:
+        Decision -> operation.
+    """
+    found = decisions(network)
+    for decision in found.values():
+        decision.soft = decision.weights = None
+        decision.active = (decision.operations.index(decision.chosen),)
+    return {name: decision.chosen for name, decision in found.items()}

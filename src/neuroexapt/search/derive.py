@@ -1,0 +1,80 @@
+"""From a network with decisions to the plain one that they have come to."""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.search.cells import Cell
+from neuroexapt.search.decisions import commit, decisions, mix
+from neuroexapt.search.mixed import Mixed
+from neuroexapt.training import Evaluation, evaluate
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What is lost by deriving.
+
+    Attributes:
+        mixed: the network with all operations, weighted by softmax(alpha).
+        derived: the likeliest operations alone, with the same weights.
+    """
+
+    mixed: Evaluation
+    derived: Evaluation
+
+    @property
+    def accuracy(self) -> float:
+        """By how much the mixed network's accuracy is higher, 0 to 1."""
+        return self.mixed.accuracy - self.derived.accuracy
+
+
+def derive(network: nn.Module) -> nn.Module:
+    """The plain network of the likeliest operations, with their weights.
+
+    Args:
+        network: with decisions; it stays as it is, and shares no weights with what is derived.
+
+    Raises:
+        SearchError: if there is nothing to decide.
+    """
+    decisions(network)
+    derived = copy.deepcopy(network)
+    if isinstance(derived, Mixed):
+        return derived.chosen
+    for parent in list(derived.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, Mixed):
+                setattr(parent, name, child.chosen)
+    for module in derived.modules():
+        if isinstance(module, Cell):
+            module.drop_unused()
+    return derived
+
+
+def discretisation_gap(
+    network: nn.Module, loader: Iterable[Any], criterion: Callable[[Tensor, Tensor], Tensor]
+) -> Gap:
+    """How much worse the derived network is than the mixed one, with the same weights.
+
+    Norms' statistics are as training left them.
+
+    Args:
+        network: with decisions; afterwards it runs the likeliest operations.
+        loader: yields pairs (inputs, targets), held out from both weights and alpha.
+        criterion: outputs and targets to a mean loss.
+
+    Raises:
+        SearchError: if there is nothing to decide.
+        TrainingError: if a loss isn't finite.
+        DataError: if the loader yields nothing usable.
+    """
+    batches = list(loader)
+    with torch.no_grad():
+        mix(network)
+    mixed = evaluate(network, batches, criterion)
+    commit(network)
+    return Gap(mixed, evaluate(network, batches, criterion))

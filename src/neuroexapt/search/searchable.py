@@ -1,0 +1,204 @@
+"""Any model as a search space: chosen layers become decisions that start as what they were."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.errors import SearchError
+from neuroexapt.graph import LivingModel
+from neuroexapt.search.decisions import Decision, commit
+from neuroexapt.search.mixed import Mixed
+
+PRESENT = "present"
+"""The name of the operation that a layer was before."""
+PREFERENCE = 1.0
+"""By how much its architecture parameter is larger: about 2.7 times as likely as any other."""
+Like: TypeAlias = Callable[[nn.Conv2d], nn.Module]
+
+
+def _square(kernel_size: int, dilation: int = 1) -> Like:
+    def build(layer: nn.Conv2d) -> nn.Module:
+        return _convolution(layer, kernel_size, dilation, layer.in_channels, layer.out_channels)
+
+    return build
+
+
+def _separable(kernel_size: int) -> Like:
+    def build(layer: nn.Conv2d) -> nn.Module:
+        inputs, outputs = layer.in_channels, layer.out_channels
+        by_channel = _convolution(layer, kernel_size, 1, inputs, inputs, groups=inputs)
+        by_position = nn.Conv2d(inputs, outputs, 1, bias=layer.bias is not None)
+        return nn.Sequential(by_channel, by_position)
+
+    return build
+
+
+def _convolution(
+    layer: nn.Conv2d, kernel_size: int, dilation: int, inputs: int, outputs: int, groups: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(
+        inputs,
+        outputs,
+        kernel_size,
+        layer.stride,  # type: ignore[arg-type]
+        dilation * (kernel_size // 2),
+        dilation,
+        groups,
+        bias=layer.bias is not None,
+    )
+
+
+def _skip(_layer: nn.Conv2d) -> nn.Module:
+    return nn.Identity()
+
+
+ALTERNATIVES: Mapping[str, Like] = MappingProxyType(
+    {
+        "skip_connect": _skip,
+        "conv_1x1": _square(1),
+        "conv_3x3": _square(3),
+        "conv_5x5": _square(5),
+        "sep_conv_3x3": _separable(3),
+        "sep_conv_5x5": _separable(5),
+        "dil_conv_3x3": _square(3, dilation=2),
+    }
+)
+"""What could stand where a convolution is, linear as that is: the model has norms of its own."""
+
+
+def searchable(
+    model: nn.Module,
+    example: Tensor,
+    layers: Iterable[str] | None = None,
+    operations: Iterable[str] = tuple(ALTERNATIVES),
+) -> nn.Module:
+    """Turn convolutions of a model into mixed operations that start as what they were.
+
+    What could stand in a layer's place is what gives the same shape there; a layer that is alone in
+    that stays as it is.
+
+    Args:
+        model: any model, or a living one; it stays as it is.
+        example: a batch of its inputs.
+        layers: names of convolutions; None for all that aren't by groups.
+        operations: names from `ALTERNATIVES`.
+
+    Returns:
+        A copy that computes the same until something else is sampled.
+
+    Raises:
+        SearchError: naming the layer or the operation, if one is unknown or no such convolution, or
+            if nothing is left to decide.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+        >>> found = searchable(model, torch.zeros(1, 3, 8, 8), operations=["skip_connect"])
+        >>> found[0].decision.operations
+        ('present', 'skip_connect')
+    """
+    source = model.graph_module if isinstance(model, LivingModel) else model
+    network = copy.deepcopy(source)
+    convolutions = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and name
+    }
+    chosen = _chosen(convolutions, layers)
+    builders = _builders(operations)
+    shapes = _shapes(network, chosen, example)
+    made: dict[nn.Module, Mixed] = {}
+    for name, layer in chosen.items():
+        if layer in shapes and (mixed := _mixed(name, layer, builders, *shapes[layer])) is not None:
+            made[layer] = mixed
+    if not made:
+        raise SearchError(
+            f"nothing gives the same shape as any of {len(chosen)} convolutions; give others, or "
+            "other operations"
+        )
+    for parent in list(network.modules()):  # those that were there before
+        for name, child in list(parent._modules.items()):
+            if child in made:
+                setattr(parent, name, made[child])
+    commit(network)
+    return network
+
+
+def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
+    names = list(known if layers is None else layers)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise SearchError(
+            f"{unknown[0] if unknown else 'nothing'!r} is no convolution of the model; those that "
+            f"can be decided are {', '.join(known) or 'none: it has no Conv2d without groups'}"
+        )
+    return {name: known[name] for name in names}
+
+
+def _builders(operations: Iterable[str]) -> dict[str, Like]:
+    names = list(operations)
+    unknown = [name for name in names if name not in ALTERNATIVES]
+    if unknown or not names:
+        raise SearchError(
+            f"there is no operation {unknown[0] if unknown else ''!r} to put in a convolution's "
+            f"place; there are {', '.join(ALTERNATIVES)}"
+        )
+    return {name: ALTERNATIVES[name] for name in names}
+
+
+def _shapes(
+    network: nn.Module, chosen: Mapping[str, nn.Conv2d], example: Tensor
+) -> dict[nn.Module, tuple[torch.Size, torch.Size]]:
+    """The shapes that each layer reads and gives; of a layer that never runs none."""
+    found: dict[nn.Module, tuple[torch.Size, torch.Size]] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found[layer] = (inputs[0].shape, output.shape)
+
+    handles = [layer.register_forward_hook(note) for layer in chosen.values()]
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        with torch.no_grad():
+            network(example)
+    finally:
+        for module, training in modes:
+            module.training = training
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _mixed(
+    name: str, layer: nn.Conv2d, builders: Mapping[str, Like], reads: torch.Size, gives: torch.Size
+) -> Mixed | None:
+    operations: dict[str, nn.Module] = {PRESENT: layer}
+    same = (layer.kernel_size, layer.dilation, layer.padding)
+    for key, build in builders.items():
+        with torch.random.fork_rng(devices=[]):
+            candidate = build(layer).to(layer.weight)
+        alike = isinstance(candidate, nn.Conv2d) and same == (
+            candidate.kernel_size,
+            candidate.dilation,
+            candidate.padding,
+        )
+        if not alike and _gives(candidate, reads) == gives:
+            operations[key] = candidate
+    if len(operations) < 2:
+        return None
+    decision = Decision(name, tuple(operations), preferred=PRESENT, preference=PREFERENCE)
+    return Mixed(operations, decision.to(layer.weight.device))
+
+
+def _gives(candidate: nn.Module, reads: torch.Size) -> torch.Size | None:
+    """The shape that a candidate gives; None if it can't read such inputs at all."""
+    try:
+        with torch.device("meta"):
+            twin = copy.deepcopy(candidate).to("meta")
+            shape: torch.Size = twin(torch.empty(reads)).shape
+    except RuntimeError:
+        return None
+    return shape

@@ -1,0 +1,120 @@
+"""Any model's convolutions become decisions that start as what they were."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from neuroexapt import LivingModel, Widen
+from neuroexapt.errors import SearchError
+from neuroexapt.search import decisions, derive, sample, searchable
+
+X = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),
+        nn.Conv2d(6, 6, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 4),
+    )
+
+
+def test_network_computes_what_the_model_did_and_the_model_stays():
+    given = model()
+    before = copy.deepcopy(given.state_dict())
+    network = searchable(given, X)
+    for training in (True, False):
+        given.train(training)
+        network.train(training)
+        torch.testing.assert_close(network(X), given(X), rtol=0, atol=0)
+    given.load_state_dict(before)
+    assert derive(network)[6].weight.equal(given[6].weight)
+
+
+def test_decisions_are_between_what_gives_the_same_shape():
+    found = decisions(searchable(model(), X))
+    assert list(found) == ["0", "4", "6"], "a convolution by groups stays"
+    assert "skip_connect" not in found["0"].operations, "it changes the channels"
+    assert "skip_connect" not in found["4"].operations, "it halves the picture"
+    assert "skip_connect" in found["6"].operations
+    assert "conv_3x3" not in found["6"].operations, "that is what it is already"
+    assert "conv_5x5" not in found["4"].operations
+    assert all(decision.chosen == "present" for decision in found.values())
+
+
+def test_every_sample_runs():
+    network, generator = searchable(model(), X), torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(40):
+        sample(network, 5.0, generator)
+        assert network(X).shape == (2, 4)
+        seen |= {(name, d.active) for name, d in decisions(network).items()}
+    assert len(seen) == sum(len(d.operations) for d in decisions(network).values())
+
+
+def test_alternatives_have_a_bias_only_where_the_layer_had():
+    network = searchable(model(), X, operations=["conv_1x1", "sep_conv_3x3"])
+    assert network[0].operations["conv_1x1"].bias is None
+    assert network[6].operations["sep_conv_3x3"][1].bias is not None
+
+
+def test_layer_that_is_used_twice_is_decided_once():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.again = self.first
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.again(self.first(x))
+
+    network = searchable(Twice(), X)
+    assert network.first is network.again
+    assert len(decisions(network)) == 1
+    torch.testing.assert_close(network.train()(X), network(X))
+
+
+def test_grown_model_becomes_searchable():
+    living = LivingModel(model(), X)
+    living.apply(Widen(group="6", count=2))
+    network = searchable(living, X, layers=["6"])
+    torch.testing.assert_close(network.eval()(X), living.eval()(X))
+    assert network.get_submodule("6").operations["conv_1x1"].out_channels == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"layers": ["3"]}, "'3' is no convolution of the model; those that can be decided are 0"),
+        ({"layers": ["9"]}, "'9' is no convolution"),
+        ({"layers": []}, "'nothing' is no convolution"),
+        ({"operations": ["conv_9x9"]}, "there is no operation 'conv_9x9' to put in"),
+        ({"operations": []}, "there is no operation ''"),
+        ({"layers": ["0"], "operations": ["skip_connect"]}, "nothing gives the same shape as any"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(given, told):
+    with pytest.raises(SearchError, match=told):
+        searchable(model(), X, **given)
+
+
+def test_model_without_convolutions_is_refused():
+    with pytest.raises(SearchError, match="it has no Conv2d without groups"):
+        searchable(nn.Linear(2, 2), torch.zeros(1, 2))
+
+
+def test_alternatives_leave_random_numbers_as_they_were():
+    given = model()
+    before = torch.get_rng_state()
+    searchable(given, X)
+    assert torch.equal(torch.get_rng_state(), before)
