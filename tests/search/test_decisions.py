@@ -10,6 +10,7 @@ from neuroexapt.errors import SearchError
 from neuroexapt.search import Decision, Mixed, commit, decisions, mix, probabilities, sample
 from neuroexapt.search.decisions import (
     alphas,
+    explore,
     other_parameters,
     relaxed_sample,
     straight_through,
@@ -61,6 +62,16 @@ def test_operations_are_drawn_as_likely_as_alpha_says_at_any_temperature(tempera
     expected = torch.tensor([0.0, 1.0, 2.0]).softmax(0)
     error = (expected * (1 - expected) / 4000).sqrt()
     assert ((counts / 4000 - expected).abs() < 4 * error).all()
+
+
+def test_exploring_draws_all_alike_whatever_alpha_says():
+    place = mixed(0.0, 9.0, -9.0)
+    random = generator()
+    counts = torch.zeros(3)
+    for _ in range(3000):
+        explore(place, random)
+        counts[place.decision.active[0]] += 1
+    assert ((counts / 3000 - 1 / 3).abs() < 4 * (2 / 9 / 3000) ** 0.5).all()
 
 
 def test_hard_choice_has_the_gradient_of_the_relaxed_sample_by_hand():

@@ -158,6 +158,21 @@ def sample(
         decision.active = tuple(range(len(soft))) if learning and run_all else (drawn,)
 
 
+def explore(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw every operation as often as any other, whatever alpha says; only what was drawn runs.
+
+    No temperature does this: it says how soft a sample is, not which operation comes first.
+
+    Args:
+        network: with decisions.
+        generator: the only source of randomness.
+    """
+    for decision in decisions(network).values():
+        drawn = int(torch.randint(len(decision.operations), (), generator=generator))
+        decision.soft = decision.weights = None
+        decision.active = (drawn,)
+
+
 def mix(network: nn.Module) -> None:
     """Run all operations, weighted by softmax(alpha), until the next call; draw once a step.
 

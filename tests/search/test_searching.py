@@ -1,0 +1,175 @@
+"""A search: who is trained on what, when, and that it goes on as if unbroken."""
+
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from neuroexapt.errors import SearchError
+from neuroexapt.search import Decision, Mixed, aso_se, decisions, probabilities
+from neuroexapt.search.config import AlphaConfig, SearchConfig, darts, original
+from neuroexapt.search.decisions import alphas, other_parameters
+from neuroexapt.search.movement import movement, normalised_entropy
+from neuroexapt.search.overlap import num_shared
+from neuroexapt.search.searching import Searching
+
+
+def batches(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        (
+            torch.randn(8, 3, 8, 8, generator=generator),
+            torch.randint(10, (8,), generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+def searching(config: SearchConfig) -> Searching:
+    torch.manual_seed(0)
+    network = aso_se(channels=4, num_cells=2, operations=("none", "skip_connect", "conv_3x3"))
+    return Searching(network, config, batches(0)[0][0])
+
+
+SHORT = SearchConfig(epochs=4, warmup=1, explore_every=0, alpha=AlphaConfig(lr=0.1, every=1))
+
+
+def test_alpha_rests_in_the_warm_up_and_moves_afterwards():
+    found = list(searching(SHORT).run(batches(0), batches(1)))
+    assert [record.alpha_steps for record in found] == [0, 4, 4, 4]
+    assert found[0].movement.change == 0
+    assert all(record.movement.change > 0.01 for record in found[1:])
+    assert [record.phase for record in found] == ["warm-up", "search", "search", "search"]
+
+
+def test_alpha_steps_leave_weights_and_weight_steps_leave_alpha():
+    search = searching(SHORT)
+    inputs, targets = batches(0)[0]
+    before = [p.detach().clone() for p in other_parameters(search.network)]
+    search._alpha_step(inputs, targets)
+    after = list(other_parameters(search.network))
+    assert all(torch.equal(b, a) for b, a in zip(before, after, strict=True))
+    assert all(p.requires_grad and p.grad is None for p in after)
+    kept = [alpha.detach().clone() for alpha in alphas(search.network)]
+    search._train(batches(0), "search", None)
+    assert all(torch.equal(b, a) for b, a in zip(kept, alphas(search.network), strict=True))
+    assert not all(
+        torch.equal(b, a) for b, a in zip(before, other_parameters(search.network), strict=True)
+    )
+
+
+def test_original_takes_a_step_every_fifth_batch_on_training_data_and_cools():
+    search = searching(original(epochs=20))
+    train = batches(0, count=10)
+    found = list(search.run(train, train))
+    assert [record.alpha_steps for record in found] == [0] * 3 + [2] * 13 + [0] * 4
+    phases = ["warm-up"] * 3 + ["search"] * 6 + ["growth"] * 7 + ["final"] * 4
+    assert [record.phase for record in found] == phases
+    assert search.temperature.value == pytest.approx(5.0 * 0.98**26)
+
+
+def test_darts_runs_everything_and_steps_at_every_batch():
+    search = searching(darts(epochs=2))
+    (first, _) = search.run(batches(0), batches(1))
+    assert first.alpha_steps == first.weight_steps == 4
+    everything = search.costs.rest + sum(map(sum, search.costs.by_decision.values()))
+    assert first.flops == 2 * 4 * 8 * 3 * everything
+
+
+def test_flops_of_a_sampled_step_are_those_of_what_was_drawn():
+    search = searching(SHORT)
+    first = next(search.run(batches(0), batches(1)))
+    most = max(max(costs) for costs in search.costs.by_decision.values())
+    places = len(decisions(search.network))
+    assert 4 * 8 * 3 * search.costs.rest <= first.flops
+    assert first.flops <= 4 * 8 * 3 * (search.costs.rest + places * most)
+
+
+def test_search_goes_on_as_if_unbroken():
+    unbroken = searching(SHORT)
+    list(unbroken.run(batches(0), batches(1)))
+    broken = searching(SHORT)
+    running = broken.run(batches(0), batches(1))
+    next(running), next(running)
+    state = copy.deepcopy(broken.state_dict())
+    resumed = searching(SHORT)
+    resumed.network.load_state_dict(copy.deepcopy(broken.network.state_dict()))
+    resumed.load_state_dict(state)
+    list(resumed.run(batches(0), batches(1)))
+    for name, value in unbroken.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    without = {"seconds"}
+    assert [record.model_dump(exclude=without) for record in resumed.history] == [
+        record.model_dump(exclude=without) for record in unbroken.history
+    ]
+
+
+def test_every_so_many_epochs_explore():
+    config = SearchConfig(epochs=8, warmup=2, explore_every=3)
+    explored = [config.explores(epoch) for epoch in range(8)]
+    assert explored == [True, True, False, False, True, False, False, True]
+
+
+def test_phases_out_of_order_are_refused():
+    with pytest.raises(ValidationError, match="give epochs in this order"):
+        SearchConfig(epochs=10, warmup=5, final=3)
+
+
+def test_decision_that_never_enters_forward_is_named():
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used = mixed("used")
+            self.idle = mixed("idle")
+            self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.used(x))
+
+    def mixed(name: str) -> Mixed:
+        operations = {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 3, padding=1)}
+        return Mixed(operations, Decision(name, ("a", "b")))
+
+    search = Searching(Idle(), SHORT, batches(0)[0][0])
+    with pytest.raises(SearchError, match="alpha of the decision 'idle' never enters"):
+        list(search.run(batches(0), batches(1, count=20)))
+
+
+@pytest.mark.parametrize("shared", [0, 1, 3])
+def test_shared_samples_are_counted_in_lists_and_loaders(shared):
+    train, held_out = batches(0), batches(1)
+    held_out[0][0][:shared] = train[2][0][:shared]
+    assert num_shared(train, held_out) == shared
+    data = TensorDataset(torch.randn(20, 2))
+    first, second = Subset(data, range(10)), Subset(data, range(10 - shared, 20))
+    assert num_shared(DataLoader(first), DataLoader(second)) == shared
+    nested = Subset(second, range(5))
+    assert num_shared(DataLoader(first), DataLoader(nested)) == min(shared, 5)
+
+
+def test_loaders_that_overlap_are_refused():
+    data = batches(0)
+    with pytest.raises(SearchError, match="32 samples of the validation loader are in the"):
+        next(searching(SHORT).run(data, data))
+
+
+def test_movement_by_hand():
+    before = {"a": torch.tensor([0.5, 0.5]), "b": torch.tensor([0.9, 0.1])}
+    after = {"a": torch.tensor([0.7, 0.3]), "b": torch.tensor([0.4, 0.6])}
+    found = movement(before, after)
+    assert found.change == pytest.approx((0.4 + 1.0) / 2)
+    assert found.largest == pytest.approx(0.5)
+    assert found.flips == 1
+    assert normalised_entropy(torch.tensor([0.25] * 4)) == pytest.approx(1.0)
+    assert normalised_entropy(torch.tensor([1.0, 0.0])) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_same_seed_finds_the_same():
+    first, second = searching(SHORT), searching(SHORT)
+    for search in (first, second):
+        list(search.run(batches(0), batches(1)))
+    for name, found in probabilities(first.network).items():
+        assert torch.equal(found, probabilities(second.network)[name])
