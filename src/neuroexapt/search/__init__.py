@@ -1,6 +1,7 @@
 """Differentiable architecture search: spaces, mixed operations, ASO-SE and its diagnosis."""
 
 from neuroexapt.search.cells import Cell, aso_se, nasbench201
+from neuroexapt.search.collapse import PUBLISHED, CollapseRule, Verdict, is_collapsed
 from neuroexapt.search.decisions import (
     Decision,
     commit,
@@ -10,28 +11,35 @@ from neuroexapt.search.decisions import (
     sample,
 )
 from neuroexapt.search.derive import Gap, derive, discretisation_gap
+from neuroexapt.search.logs import SearchRun, read_runs
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.searchable import searchable
 from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
 __all__ = [
+    "PUBLISHED",
     "Annealing",
     "Cell",
     "CellScores",
+    "CollapseRule",
     "Decision",
     "Gap",
     "Mixed",
     "NASBench201",
+    "SearchRun",
     "Temperature",
+    "Verdict",
     "aso_se",
     "commit",
     "decisions",
     "derive",
     "discretisation_gap",
+    "is_collapsed",
     "mix",
     "nasbench201",
     "probabilities",
+    "read_runs",
     "sample",
     "searchable",
 ]
