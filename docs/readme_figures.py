@@ -178,7 +178,7 @@ def planted_section(measured: dict[str, Any]) -> str:
 
 How often each policy's first choice is the remedy (for the last: nothing at all). The law was
 fitted on other networks of the same problems, and two of the arbiter's constants were set by a few
-more. This table is of the law before its last fit.
+more.
 
 | problem, and what it lacks | {" | ".join(policies)} |
 | --- | {" | ".join(["---:"] * len(policies))} |
