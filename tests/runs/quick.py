@@ -74,4 +74,5 @@ def comparable_summary(folder: Path) -> dict[str, Any]:
 
 
 def final_weights(folder: Path) -> bytes:
-    return (folder / "checkpoints" / "epoch-0006" / "model.safetensors").read_bytes()
+    last = max((folder / "checkpoints").glob("epoch-*"))
+    return (last / "model.safetensors").read_bytes()
