@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NeuroexaptError,
         PreservationError,
         RunError,
+        SearchError,
         TraceError,
         TrainingError,
     )
@@ -79,6 +80,7 @@ __all__ = [
     "Recipe",
     "Refusal",
     "RunError",
+    "SearchError",
     "Settle",
     "Split",
     "TraceError",

@@ -15,6 +15,7 @@ from neuroexapt.search.decisions import alphas, other_parameters
 from neuroexapt.search.movement import movement, normalised_entropy
 from neuroexapt.search.overlap import num_shared
 from neuroexapt.search.searching import Searching
+from neuroexapt.training import Recipe, lr_factor
 
 
 def batches(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
@@ -59,6 +60,32 @@ def test_alpha_steps_leave_weights_and_weight_steps_leave_alpha():
     assert not all(
         torch.equal(b, a) for b, a in zip(before, other_parameters(search.network), strict=True)
     )
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_weights_are_trained_as_the_recipe_says_and_alpha_apart(name, kind):
+    config = SearchConfig(epochs=2, warmup=1, recipe=Recipe(optimizer=name, lr=0.01))
+    search = searching(config)
+    assert isinstance(search.weights, kind)
+    held = [
+        {id(p) for g in o.param_groups for p in g["params"]} for o in (search.weights, search.alpha)
+    ]
+    assert held[0] == {id(p) for p in other_parameters(search.network)}
+    assert held[1] == {id(p) for p in alphas(search.network)}
+    assert all(alpha.requires_grad for alpha in alphas(search.network))
+    list(search.run(batches(0), batches(1)))
+    assert search.weights.param_groups[0]["lr"] == pytest.approx(
+        0.01 * lr_factor(config.recipe, 0.5)
+    )
+
+
+def test_half_precision_is_used_where_the_recipe_asks_for_it():
+    found = []
+    for amp in (False, True):
+        search = searching(SearchConfig(epochs=2, warmup=1, recipe=Recipe(lr=0.01, amp=amp)))
+        found.append(list(search.run(batches(0), batches(1)))[0].train_loss)
+    assert found[0] != found[1]
+    assert found[0] == pytest.approx(found[1], rel=0.05)
 
 
 def test_original_takes_a_step_every_fifth_batch_on_training_data_and_cools():

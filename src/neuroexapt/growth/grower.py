@@ -167,8 +167,8 @@ class Grower:
         """Let an occasion to grow pass, since sensing would take more than its share."""
         if not self._waits:
             logger.warning(
-                "growth waits: to sense on %d samples would take more than %.0f%% of the training "
-                "so far; raise sensing_share, or train longer",
+                "growth waits: to sense on %d samples would take more than may be spent by now of "
+                "its %.0f%% of the training; raise sensing_share, or train longer",
                 self._sampling.fewest,
                 100 * self.config.sensing_share,
             )

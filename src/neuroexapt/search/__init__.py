@@ -2,10 +2,12 @@
 
 from neuroexapt.search.cells import Cell, aso_se, nasbench201
 from neuroexapt.search.collapse import PUBLISHED, CollapseRule, Verdict, is_collapsed
+from neuroexapt.search.config import AlphaConfig, SearchConfig, darts, original
 from neuroexapt.search.decisions import (
     Decision,
     commit,
     decisions,
+    explore,
     mix,
     probabilities,
     sample,
@@ -14,11 +16,13 @@ from neuroexapt.search.derive import Gap, derive, discretisation_gap
 from neuroexapt.search.logs import SearchRun, read_runs
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.searchable import searchable
+from neuroexapt.search.searching import SearchEpoch, Searching
 from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
 __all__ = [
     "PUBLISHED",
+    "AlphaConfig",
     "Annealing",
     "Cell",
     "CellScores",
@@ -27,17 +31,23 @@ __all__ = [
     "Gap",
     "Mixed",
     "NASBench201",
+    "SearchConfig",
+    "SearchEpoch",
     "SearchRun",
+    "Searching",
     "Temperature",
     "Verdict",
     "aso_se",
     "commit",
+    "darts",
     "decisions",
     "derive",
     "discretisation_gap",
+    "explore",
     "is_collapsed",
     "mix",
     "nasbench201",
+    "original",
     "probabilities",
     "read_runs",
     "sample",

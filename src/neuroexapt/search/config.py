@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroexapt.search.temperature import ORIGINAL as ORIGINAL_ANNEALING
 from neuroexapt.search.temperature import Annealing
-from neuroexapt.training import Augment, Recipe
+from neuroexapt.training import Recipe
 
 Phase: TypeAlias = Literal["warm-up", "search", "growth", "final"]
 
@@ -50,7 +50,8 @@ class SearchConfig(BaseModel):
             weights that alpha has given up may only be untrained; 0 for never.
         annealing: of the temperature.
         alpha: how the architecture parameters are trained.
-        recipe: how the weights are.
+        recipe: how the weights are; batches and augmentation are the loader's. The learning rate
+            changes once an epoch.
         seed: of the draws.
     """
 
@@ -64,7 +65,7 @@ class SearchConfig(BaseModel):
     explore_every: int = Field(default=4, ge=0)
     annealing: Annealing = Annealing()
     alpha: AlphaConfig = AlphaConfig()
-    recipe: Recipe = Recipe(lr=0.025, weight_decay=3e-4, augment=Augment(shift=4, flip=True))
+    recipe: Recipe = Recipe(lr=0.025, weight_decay=3e-4, nesterov=False, warmup=0.0)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

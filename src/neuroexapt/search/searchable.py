@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ PRESENT = "present"
 PREFERENCE = 1.0
 """By how much its architecture parameter is larger: about 2.7 times as likely as any other."""
 Like: TypeAlias = Callable[[nn.Conv2d], nn.Module]
+Kept = TypeVar("Kept")
 
 
 def _square(kernel_size: int, dilation: int = 1) -> Like:
@@ -128,25 +129,22 @@ def searchable(
 
 
 def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
-    names = list(known if layers is None else layers)
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise SearchError(
-            f"{unknown[0] if unknown else 'nothing'!r} is no convolution of the model; those that "
-            f"can be decided are {', '.join(known) or 'none: it has no Conv2d without groups'}"
-        )
-    return {name: known[name] for name in names}
+    what = "convolution of the model that can be decided"
+    return _picked(known if layers is None else layers, known, what)
 
 
 def _builders(operations: Iterable[str]) -> dict[str, Like]:
-    names = list(operations)
-    unknown = [name for name in names if name not in ALTERNATIVES]
-    if unknown or not names:
-        raise SearchError(
-            f"there is no operation {unknown[0] if unknown else ''!r} to put in a convolution's "
-            f"place; there are {', '.join(ALTERNATIVES)}"
-        )
-    return {name: ALTERNATIVES[name] for name in names}
+    return _picked(operations, ALTERNATIVES, "operation to put in a convolution's place")
+
+
+def _picked(names: Iterable[str], known: Mapping[str, Kept], what: str) -> dict[str, Kept]:
+    """Those of some names, of which there has to be one."""
+    picked = list(names)
+    unknown = [name for name in picked if name not in known]
+    if unknown or not picked:
+        told = f"{unknown[0]!r} is no {what}" if unknown else f"no {what} is named"
+        raise SearchError(f"{told}; there are {', '.join(known) or 'none'}")
+    return {name: known[name] for name in picked}
 
 
 def _shapes(

@@ -29,8 +29,9 @@ from neuroexapt.training import (
     EpochResult,
     Step,
     build_criterion,
+    build_optimizer,
     evaluate,
-    lr_factor,
+    set_lr,
     train_epoch,
 )
 from neuroexapt.training.loaders import pairs
@@ -117,20 +118,15 @@ class Searching:
         self.temperature = Temperature.of(config.annealing)
         self.history: list[SearchEpoch] = []
         self.epoch = self.flops = 0
-        recipe = config.recipe
-        self.weights = torch.optim.SGD(
-            list(other_parameters(network)),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        with frozen(alphas(network)):
+            self.weights = build_optimizer(network, config.recipe)
         self.alpha = torch.optim.Adam(
             alphas(network),
             lr=config.alpha.lr,
             betas=config.alpha.betas,
             weight_decay=config.alpha.weight_decay,
         )
-        self.criterion = build_criterion(recipe)
+        self.criterion = build_criterion(config.recipe)
         self.generator = torch.Generator().manual_seed(config.seed)
         self._alpha_steps = 0
         self._saturated = 0
@@ -160,9 +156,7 @@ class Searching:
         before, temperature = probabilities(self.network), self.temperature.value
         searching = phase in ("search", "growth")
         self._alpha_steps = self._saturated = 0
-        lr = config.recipe.lr * lr_factor(config.recipe, epoch / config.epochs)
-        for group in self.weights.param_groups:
-            group["lr"] = lr
+        set_lr(self.weights, config.recipe, epoch / config.epochs)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         beside = endless(for_alpha) if searching and config.alpha.unit == "batches" else None
         trained = self._train(train_loader, phase, beside)
@@ -173,7 +167,7 @@ class Searching:
             self.temperature.after_epoch(epoch + 1)
             self._check_heard()
         commit(self.network)
-        held_out = evaluate(self.network, val_loader, self.criterion)
+        held_out = evaluate(self.network, val_loader, self.criterion, amp=config.recipe.amp)
         self.epoch += 1
         record = SearchEpoch(
             epoch=epoch,
@@ -224,7 +218,12 @@ class Searching:
                 self._alpha_step(inputs, targets)
 
         return train_epoch(
-            Drawn(self.network, draw), loader, self.weights, self.criterion, on_step=between
+            Drawn(self.network, draw),
+            loader,
+            self.weights,
+            self.criterion,
+            amp=self.config.recipe.amp,
+            on_step=between,
         )
 
     def _alpha_step(self, inputs: Tensor, targets: Tensor) -> None:
@@ -242,7 +241,8 @@ class Searching:
             )
         network.train()
         with frozen(other_parameters(network)):
-            loss = self.criterion(network(inputs), targets)
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.recipe.amp):
+                loss = self.criterion(network(inputs), targets)
             if not loss.requires_grad:
                 raise SearchError(_UNHEARD.format("of any decision"))
             self.alpha.zero_grad()
