@@ -83,7 +83,7 @@ def test_half_precision_is_used_where_the_recipe_asks_for_it():
     found = []
     for amp in (False, True):
         search = searching(SearchConfig(epochs=2, warmup=1, recipe=Recipe(lr=0.01, amp=amp)))
-        found.append(list(search.run(batches(0), batches(1)))[0].train_loss)
+        found.append(next(search.run(batches(0), batches(1))).train_loss)
     assert found[0] != found[1]
     assert found[0] == pytest.approx(found[1], rel=0.05)
 
