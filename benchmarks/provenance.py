@@ -14,10 +14,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def provenance() -> dict[str, Any]:
-    """What a reader needs to repeat a measurement."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    """What a reader needs to repeat a measurement.
+
+    Where the code lies without its history, the environment's COMMIT names it.
+    """
+    commit = (
+        os.environ.get("COMMIT")
+        or subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
     arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     return {
@@ -25,9 +31,13 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores{_accelerator()}",
         "threads": torch.get_num_threads(),
     }
+
+
+def _accelerator() -> str:
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def keep(name: str, measured: dict[str, Any]) -> Path:

@@ -99,7 +99,7 @@ def test_learning_changes_no_output_and_gives_alpha_a_gradient():
 
 def test_running_all_gives_what_was_drawn_and_every_operation_its_say():
     place = mixed()
-    sample(place, 1.0, generator(3), learning=True, run_all=True)
+    sample(place, 1.0, generator(3), learning=True, num_running=None)
     drawn = int(place.decision.soft.argmax())
     output = place(torch.ones(1))
     assert output.item() == pytest.approx(2.0**drawn)

@@ -2,7 +2,14 @@
 
 from neuroexapt.search.cells import Cell, aso_se, nasbench201
 from neuroexapt.search.collapse import PUBLISHED, CollapseRule, Verdict, is_collapsed
-from neuroexapt.search.config import AlphaConfig, SearchConfig, darts, original
+from neuroexapt.search.config import (
+    AlphaConfig,
+    ExpansionConfig,
+    SearchConfig,
+    darts,
+    improved,
+    original,
+)
 from neuroexapt.search.decisions import (
     Decision,
     commit,
@@ -13,10 +20,13 @@ from neuroexapt.search.decisions import (
     sample,
 )
 from neuroexapt.search.derive import Gap, derive, discretisation_gap
+from neuroexapt.search.expand import Expansion
+from neuroexapt.search.frameworks import ImprovedASOSEFramework, OriginalASOSE
 from neuroexapt.search.logs import SearchRun, read_runs
 from neuroexapt.search.mixed import Mixed
+from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.searchable import searchable
-from neuroexapt.search.searching import SearchEpoch, Searching
+from neuroexapt.search.searching import Searching
 from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
@@ -28,9 +38,13 @@ __all__ = [
     "CellScores",
     "CollapseRule",
     "Decision",
+    "Expansion",
+    "ExpansionConfig",
     "Gap",
+    "ImprovedASOSEFramework",
     "Mixed",
     "NASBench201",
+    "OriginalASOSE",
     "SearchConfig",
     "SearchEpoch",
     "SearchRun",
@@ -44,6 +58,7 @@ __all__ = [
     "derive",
     "discretisation_gap",
     "explore",
+    "improved",
     "is_collapsed",
     "mix",
     "nasbench201",

@@ -21,26 +21,49 @@ class AlphaConfig(BaseModel):
         data: what alpha is trained on: what the weights are, or what is held out from them.
         every: so many batches of the weights, or epochs, pass between alpha's turns.
         unit: what `every` counts. By batches, a turn is one step; by epochs, a pass over the data.
-        run_all: at alpha's steps all operations run, so that each one's part in the gradient is
-            known, not only the drawn one's.
+        num_running: operations of each decision that run at alpha's steps: those drawn without
+            replacement, the first of which is the choice and the others tell what they would have
+            done instead. With 1 alpha only hears of the choice; None runs all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(default=6e-4, gt=0)
+    lr: float = Field(default=3e-3, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     data: Literal["training", "held-out"] = "held-out"
-    every: int = Field(default=3, ge=1)
-    unit: Literal["batches", "epochs"] = "epochs"
-    run_all: bool = True
+    every: int = Field(default=2, ge=1)
+    unit: Literal["batches", "epochs"] = "batches"
+    num_running: int | None = Field(default=2, ge=1)
+
+
+class ExpansionConfig(BaseModel):
+    """Growth within a search: when the committed network's accuracy has stopped rising.
+
+    Attributes:
+        patience: epochs over which it must not have risen; 5 at least.
+        most: expansions in all.
+        reheat: temperature afterwards, relative to where it started; it is never lowered.
+        num_samples: held-out samples by which the place is chosen.
+        open: whether the new layers' operations are decided on, too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patience: int = Field(default=8, ge=5)
+    most: int = Field(default=2, ge=1)
+    reheat: float = Field(default=0.6, gt=0)
+    num_samples: int = Field(default=256, ge=8)
+    open: bool = True
 
 
 class SearchConfig(BaseModel):
     """Everything about a search but the space and the data.
 
     Attributes:
-        epochs: all phases together.
+        epochs: all phases together; with `max_flops`, those before the final phase.
+        max_flops: training FLOPs to stop at (2 for each multiply-accumulate); the final phase goes
+            on until they are spent, and the learning rate falls with them. None stops by epochs.
         warmup: epochs for which operations are drawn evenly, and alpha rests.
         growth: epoch from which the phase "growth" is told; it changes nothing by itself.
         final: epoch from which the likeliest operations alone are trained on.
@@ -48,6 +71,7 @@ class SearchConfig(BaseModel):
             drawn runs; or all of them weighted by softmax, as DARTS does.
         explore_every: every so many epochs after the warm-up operations are drawn evenly, for
             weights that alpha has given up may only be untrained; 0 for never.
+        expansion: growth within the search; None for none.
         annealing: of the temperature.
         alpha: how the architecture parameters are trained.
         recipe: how the weights are; batches and augmentation are the loader's. The learning rate
@@ -58,11 +82,13 @@ class SearchConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=60, ge=1)
+    max_flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     warmup: int = Field(default=10, ge=0)
     growth: int | None = None
     final: int | None = None
     relaxation: Literal["gumbel", "softmax"] = "gumbel"
     explore_every: int = Field(default=4, ge=0)
+    expansion: ExpansionConfig | None = None
     annealing: Annealing = Annealing()
     alpha: AlphaConfig = AlphaConfig()
     recipe: Recipe = Recipe(lr=0.025, weight_decay=3e-4, nesterov=False, warmup=0.0)
@@ -89,7 +115,7 @@ class SearchConfig(BaseModel):
         """
         if epoch < self.warmup:
             return "warm-up"
-        if self.final is not None and epoch >= self.final:
+        if epoch >= (self.epochs if self.final is None else self.final):
             return "final"
         if self.growth is not None and epoch >= self.growth:
             return "growth"
@@ -101,6 +127,20 @@ class SearchConfig(BaseModel):
         if phase in ("warm-up", "final") or not self.explore_every:
             return phase == "warm-up"
         return (epoch - self.warmup) % self.explore_every == self.explore_every - 1
+
+
+def improved(epochs: int = 60, seed: int = 0) -> SearchConfig:
+    """Improved ASO-SE: alpha learns on held-out data, the network grows, and trains on at the end.
+
+    The last fifth of the epochs is for the network that was chosen.
+    """
+    return SearchConfig(
+        epochs=epochs,
+        warmup=min(10, round(0.15 * epochs)),
+        final=round(0.8 * epochs),
+        expansion=ExpansionConfig(),
+        seed=seed,
+    )
 
 
 def original(epochs: int = 60, seed: int = 0) -> SearchConfig:
@@ -115,7 +155,7 @@ def original(epochs: int = 60, seed: int = 0) -> SearchConfig:
         final=round(0.8 * epochs),
         explore_every=0,
         annealing=ORIGINAL_ANNEALING,
-        alpha=AlphaConfig(lr=3e-4, data="training", every=5, unit="batches", run_all=False),
+        alpha=AlphaConfig(lr=3e-4, data="training", every=5, unit="batches", num_running=1),
         seed=seed,
     )
 
@@ -130,6 +170,6 @@ def darts(epochs: int = 60, seed: int = 0) -> SearchConfig:
         warmup=0,
         relaxation="softmax",
         explore_every=0,
-        alpha=AlphaConfig(lr=3e-4, weight_decay=1e-3, every=1, unit="batches"),
+        alpha=AlphaConfig(lr=3e-4, weight_decay=1e-3, every=1, num_running=None),
         seed=seed,
     )

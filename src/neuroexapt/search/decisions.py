@@ -94,21 +94,30 @@ def other_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
     return (parameter for parameter in network.parameters() if id(parameter) not in own)
 
 
-def relaxed_sample(alpha: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+def relaxed_sample(
+    alpha: Tensor, temperature: float, generator: torch.Generator, num_running: int | None = None
+) -> Tensor:
     """A sample of the Gumbel-softmax distribution: softmax((log softmax(alpha) + g) / T).
 
     Args:
         alpha: shape (operations,).
         temperature: T; the smaller, the nearer to a single choice.
         generator: of the Gumbel noise g, on the CPU.
+        num_running: the largest entries of log softmax(alpha) + g to take part, which are as many
+            operations drawn without replacement; all others are 0. None for all.
 
     Returns:
         Shape (operations,), with a gradient in alpha.
 
-    Source: Jang et al. 2017, arXiv:1611.01144.
+    Source: Jang et al. 2017, arXiv:1611.01144; and Kool et al. 2019, arXiv:1903.06059, for the
+    largest few.
     """
     noise = -torch.empty(alpha.shape).exponential_(generator=generator).log()
-    return ((alpha.log_softmax(0) + noise.to(alpha)) / temperature).softmax(0)
+    perturbed = alpha.log_softmax(0) + noise.to(alpha)
+    if num_running is not None and num_running < len(alpha):
+        least = perturbed.detach().topk(num_running).values[-1]
+        perturbed = perturbed.masked_fill(perturbed < least, -torch.inf)
+    return (perturbed / temperature).softmax(0)
 
 
 def straight_through(soft: Tensor) -> Tensor:
@@ -129,7 +138,7 @@ def sample(
     generator: torch.Generator,
     *,
     learning: bool = False,
-    run_all: bool = False,
+    num_running: int | None = 1,
 ) -> None:
     """Draw every decision anew; only what was drawn runs from now on.
 
@@ -141,8 +150,9 @@ def sample(
         temperature: of the relaxed sample, above 0.
         generator: the only source of randomness.
         learning: let gradients through to alpha.
-        run_all: with `learning`, run all operations, so that those that weren't drawn tell as well
-            what they would have done; it takes as many times as long as there are operations.
+        num_running: with `learning`, how many operations run: with 1 the drawn one, so that alpha
+            only hears of that one; with more, the next ones in the draw as well, which tell what
+            they would have done instead; None for all.
 
     Raises:
         ValueError: if the temperature isn't above 0.
@@ -151,11 +161,14 @@ def sample(
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; give a number above 0, such as 1.0")
     for decision in decisions(network).values():
-        soft = relaxed_sample(decision.alpha, temperature, generator)
-        drawn = int(soft.argmax())
+        compared = num_running if learning and num_running != 1 else None
+        soft = relaxed_sample(decision.alpha, temperature, generator, compared)
         decision.soft = soft.detach()
         decision.weights = straight_through(soft) if learning else None
-        decision.active = tuple(range(len(soft))) if learning and run_all else (drawn,)
+        if learning and num_running != 1:
+            decision.active = tuple(decision.soft.nonzero().flatten().tolist())
+        else:
+            decision.active = (int(soft.argmax()),)
 
 
 def explore(network: nn.Module, generator: torch.Generator) -> None:

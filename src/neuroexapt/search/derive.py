@@ -1,17 +1,21 @@
 """From a network with decisions to the plain one that they have come to."""
 
 import copy
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from neuroexapt.search.cells import Cell
 from neuroexapt.search.decisions import commit, decisions, mix
 from neuroexapt.search.mixed import Mixed
+from neuroexapt.search.operations import Zero
 from neuroexapt.training import Evaluation, evaluate
+
+SUMS = (operator.add, operator.iadd, torch.add)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,27 @@ def derive(network: nn.Module) -> nn.Module:
     for module in derived.modules():
         if isinstance(module, Cell):
             module.drop_unused()
+    return _without_zeros(derived) if isinstance(derived, fx.GraphModule) else derived
+
+
+def _without_zeros(derived: fx.GraphModule) -> fx.GraphModule:
+    """A traced network without sums with nothing, and without what nothing reads."""
+    for node in list(derived.graph.nodes):
+        if node.op == "call_function" and node.target in SUMS and len(node.args) == 2:
+            for zero, other in (node.args, node.args[::-1]):
+                if _is_zero(derived, zero) and isinstance(other, fx.Node):
+                    node.replace_all_uses_with(other)
+                    derived.graph.erase_node(node)
+                    break
+    derived.graph.eliminate_dead_code()
+    derived.delete_all_unused_submodules()
+    derived.recompile()
     return derived
+
+
+def _is_zero(derived: fx.GraphModule, node: object) -> bool:
+    called = isinstance(node, fx.Node) and node.op == "call_module"
+    return called and isinstance(derived.get_submodule(str(node.target)), Zero)  # type: ignore[attr-defined]
 
 
 def discretisation_gap(

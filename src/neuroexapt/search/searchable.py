@@ -80,7 +80,8 @@ def searchable(
     """Turn convolutions of a model into mixed operations that start as what they were.
 
     What could stand in a layer's place is what gives the same shape there; a layer that is alone in
-    that stays as it is.
+    that stays as it is. Where a layer's weights are all zero, as at the end of a new block,
+    alternatives give zeros at first, too.
 
     Args:
         model: any model, or a living one; it stays as it is.
@@ -103,6 +104,29 @@ def searchable(
     """
     source = model.graph_module if isinstance(model, LivingModel) else model
     network = copy.deepcopy(source)
+    if not open_layers(network, example, layers, operations):
+        raise SearchError(
+            "nothing gives the same shape as any of the chosen convolutions; give others, or "
+            "other operations"
+        )
+    return network
+
+
+def open_layers(
+    network: nn.Module,
+    example: Tensor,
+    layers: Iterable[str] | None = None,
+    operations: Iterable[str] = tuple(ALTERNATIVES),
+) -> tuple[str, ...]:
+    """Turn convolutions into mixed operations, in place; see `searchable`.
+
+    Returns:
+        The names of the decisions, which are the layers'; none if nothing can stand in any of their
+        places.
+
+    Raises:
+        SearchError: naming the layer or the operation, if one is unknown or no such convolution.
+    """
     convolutions = {
         name: module
         for name, module in network.named_modules()
@@ -115,17 +139,13 @@ def searchable(
     for name, layer in chosen.items():
         if layer in shapes and (mixed := _mixed(name, layer, builders, *shapes[layer])) is not None:
             made[layer] = mixed
-    if not made:
-        raise SearchError(
-            f"nothing gives the same shape as any of {len(chosen)} convolutions; give others, or "
-            "other operations"
-        )
     for parent in list(network.modules()):  # those that were there before
         for name, child in list(parent._modules.items()):
             if child in made:
                 setattr(parent, name, made[child])
-    commit(network)
-    return network
+    if made:
+        commit(network)
+    return tuple(mixed.decision.name for mixed in made.values())
 
 
 def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
@@ -183,12 +203,22 @@ def _mixed(
             candidate.dilation,
             candidate.padding,
         )
-        if not alike and _gives(candidate, reads) == gives:
-            operations[key] = candidate
+        silent = not layer.weight.any()
+        fits = not (silent and isinstance(candidate, nn.Identity))
+        if fits and not alike and _gives(candidate, reads) == gives:
+            operations[key] = _silenced(candidate) if silent else candidate
     if len(operations) < 2:
         return None
     decision = Decision(name, tuple(operations), preferred=PRESENT, preference=PREFERENCE)
     return Mixed(operations, decision.to(layer.weight.device))
+
+
+def _silenced(candidate: nn.Module) -> nn.Module:
+    """A candidate whose last layer starts at zero, as the layer did whose place it may take."""
+    last = [module for module in candidate.modules() if isinstance(module, nn.Conv2d)][-1]
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
+    return candidate
 
 
 def _gives(candidate: nn.Module, reads: torch.Size) -> torch.Size | None:

@@ -2,31 +2,35 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from neuroexapt.errors import DataError, SearchError, TrainingError
+from neuroexapt.growth.plateau import is_plateau
+from neuroexapt.search.alpha import AlphaSteps, frozen
+from neuroexapt.search.calibrate import calibrated
 from neuroexapt.search.config import Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.search.decisions import (
     alphas,
     commit,
-    decisions,
     explore,
     mix,
     other_parameters,
     probabilities,
     sample,
 )
-from neuroexapt.search.movement import Movement, movement
+from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
+from neuroexapt.search.loaders import endless, first_samples
+from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
+from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.temperature import Temperature
 from neuroexapt.training import (
     EpochResult,
+    Evaluation,
     Step,
     build_criterion,
     build_optimizer,
@@ -35,61 +39,14 @@ from neuroexapt.training import (
     train_epoch,
 )
 from neuroexapt.training.loaders import pairs
-from neuroexapt.training.loop import all_finite
 from neuroexapt.training.modes import device_of
 
 BACKWARD = 2
 """What a backward pass takes, in forward passes."""
-ENOUGH_STEPS = 20
-"""Alpha's steps of one epoch after which a decision without any gradient has no part."""
-_UNHEARD = (
-    "alpha {} never enters what the network computes, so that it can't be learnt; call the mixed "
-    "operation in forward"
-)
-SATURATED = 0.99
-"""A relaxed sample above this is as good as hard."""
-
-
-class SearchEpoch(BaseModel):
-    """What one epoch of a search came to.
-
-    Attributes:
-        epoch: counted from 0.
-        phase: what it was for.
-        explored: whether operations were drawn evenly.
-        temperature: of the draws, as it was.
-        train_loss: mean over the training samples; with another draw for each batch.
-        train_accuracy: 0 to 1.
-        val_loss: of the likeliest operations alone, on held-out data.
-        val_accuracy: likewise, 0 to 1.
-        weight_steps: of the weights, in this epoch.
-        alpha_steps: of the architecture parameters, in this epoch.
-        saturated: share of the draws at alpha's steps whose relaxed sample was above `SATURATED`
-            for one operation, so that hardly a gradient got through.
-        movement: what happened to alpha.
-        choices: decision -> likeliest operation, at the end.
-        flops: spent since the search began; 2 for each multiply-accumulate, a backward pass counted
-            as two forward ones.
-        seconds: wall time of this epoch.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-    epoch: int
-    phase: Phase
-    explored: bool
-    temperature: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    weight_steps: int
-    alpha_steps: int
-    saturated: float
-    movement: Movement
-    choices: dict[str, str]
-    flops: int
-    seconds: float
+EXAMPLES = 8
+"""Samples that expansions are checked on."""
+CALIBRATION = 8
+"""Training batches that a committed network's norms are estimated on before it is judged."""
 
 
 class Searching:
@@ -104,11 +61,13 @@ class Searching:
         SearchError: if there is nothing to decide.
 
     Attributes:
+        network: as it is now; an expansion puts another one here that shares its modules.
         epoch: how many are trained.
         temperature: as it is now.
         history: one record an epoch.
+        expansions: how the network grew.
         weights: the optimiser of everything but alpha.
-        alpha: the optimiser of the architecture parameters.
+        steps: trains the architecture parameters.
         flops: spent so far.
     """
 
@@ -117,20 +76,30 @@ class Searching:
         self.costs = OperationCosts.of(network, example)
         self.temperature = Temperature.of(config.annealing)
         self.history: list[SearchEpoch] = []
+        self.expansions: list[Expansion] = []
         self.epoch = self.flops = 0
         with frozen(alphas(network)):
             self.weights = build_optimizer(network, config.recipe)
-        self.alpha = torch.optim.Adam(
-            alphas(network),
-            lr=config.alpha.lr,
-            betas=config.alpha.betas,
-            weight_decay=config.alpha.weight_decay,
-        )
         self.criterion = build_criterion(config.recipe)
         self.generator = torch.Generator().manual_seed(config.seed)
-        self._alpha_steps = 0
-        self._saturated = 0
-        self._heard: set[str] = set()
+        self.steps = AlphaSteps(network, config, self.temperature, self.generator)
+        self._example = example[:EXAMPLES]
+
+    @property
+    def alpha(self) -> torch.optim.Optimizer:
+        """The optimiser of the architecture parameters."""
+        return self.steps.optimizer
+
+    @property
+    def progress(self) -> float:
+        """Share of the search that is over, 0 to 1."""
+        limit = self.config.max_flops
+        return min(self.flops / limit, 1.0) if limit else self.epoch / self.config.epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is over, or the FLOPs are spent."""
+        return self.progress >= 1
 
     def run(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Iterator[SearchEpoch]:
         """Search to the end, giving each epoch's record.
@@ -146,17 +115,18 @@ class Searching:
         """
         if self.config.alpha.data == "held-out":
             check_apart(train_loader, val_loader)
-        while self.epoch < self.config.epochs:
-            yield self._epoch(train_loader, val_loader)
+        while not self.finished:
+            yield self.run_epoch(train_loader, val_loader)
 
-    def _epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> SearchEpoch:
+    def run_epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> SearchEpoch:
+        """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`."""
         began = time.perf_counter()
         config, epoch = self.config, self.epoch
         phase, explored = config.phase(epoch), config.explores(epoch)
         before, temperature = probabilities(self.network), self.temperature.value
         searching = phase in ("search", "growth")
-        self._alpha_steps = self._saturated = 0
-        set_lr(self.weights, config.recipe, epoch / config.epochs)
+        self.steps.begin_epoch()
+        set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         beside = endless(for_alpha) if searching and config.alpha.unit == "batches" else None
         trained = self._train(train_loader, phase, beside)
@@ -165,10 +135,11 @@ class Searching:
                 self._alpha_step(inputs, targets)
         if searching:
             self.temperature.after_epoch(epoch + 1)
-            self._check_heard()
-        commit(self.network)
-        held_out = evaluate(self.network, val_loader, self.criterion, amp=config.recipe.amp)
+            self.steps.check_heard(self.network)
+        held_out = self._judge(train_loader, val_loader)
         self.epoch += 1
+        if searching and self._is_stuck(held_out.accuracy):
+            self._grow(val_loader)
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,
@@ -179,10 +150,11 @@ class Searching:
             val_loss=held_out.loss,
             val_accuracy=held_out.accuracy,
             weight_steps=trained.num_steps,
-            alpha_steps=self._alpha_steps,
-            saturated=self._saturated / max(self._alpha_steps * len(before), 1),
+            alpha_steps=self.steps.num_steps,
+            saturated=self.steps.saturated,
             movement=movement(before, probabilities(self.network)),
             choices=commit(self.network),
+            expansions=len(self.expansions),
             flops=self.flops,
             seconds=time.perf_counter() - began,
         )
@@ -199,7 +171,7 @@ class Searching:
         self, loader: Iterable[Any], phase: Phase, beside: Iterator[Any] | None
     ) -> EpochResult:
         """Train the weights for an epoch; alpha takes its steps between, if `beside` gives data."""
-        explored = self.config.explores(self.epoch)
+        explored, limit = self.config.explores(self.epoch), self.config.max_flops
 
         def draw(inputs: Tensor) -> None:
             if phase == "final":
@@ -212,10 +184,11 @@ class Searching:
                 sample(self.network, self.temperature.value, self.generator)
             self._count(inputs, 1 + BACKWARD)
 
-        def between(step: Step) -> None:
+        def between(step: Step) -> bool:
             if beside is not None and step.index % self.config.alpha.every == 0:
                 inputs, targets = next(pairs(beside, device_of(self.network)))
                 self._alpha_step(inputs, targets)
+            return bool(limit) and self.finished
 
         return train_epoch(
             Drawn(self.network, draw),
@@ -227,50 +200,70 @@ class Searching:
         )
 
     def _alpha_step(self, inputs: Tensor, targets: Tensor) -> None:
-        """One step of the architecture parameters; weights rest, and take no gradient."""
-        config, network = self.config.alpha, self.network
-        if self.config.relaxation == "softmax":
-            mix(network)
-        else:
-            sample(
-                network,
-                self.temperature.value,
-                self.generator,
-                learning=True,
-                run_all=config.run_all,
-            )
-        network.train()
-        with frozen(other_parameters(network)):
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.recipe.amp):
-                loss = self.criterion(network(inputs), targets)
-            if not loss.requires_grad:
-                raise SearchError(_UNHEARD.format("of any decision"))
-            self.alpha.zero_grad()
-            loss.backward()
-        if not all_finite([alpha.grad for alpha in alphas(network) if alpha.grad is not None]):
-            raise TrainingError(
-                f"alpha's gradient isn't finite, at a loss of {float(loss.detach()):.3g}; lower "
-                "the weights' learning rate"
-            )
-        self.alpha.step()
+        self.steps.step(self.network, inputs, targets, self.criterion)
         self._count(inputs, 1 + BACKWARD)
-        self._alpha_steps += 1
-        for name, decision in decisions(network).items():
-            if decision.alpha.grad is not None:
-                self._heard.add(name)
-            if decision.soft is not None:
-                self._saturated += int(decision.soft.max() > SATURATED)
-        self.temperature.after_alpha_step()
 
-    def _check_heard(self) -> None:
-        """Refuse a network of which some decisions make no difference.
+    def _judge(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Evaluation:
+        """How good the likeliest operations are alone; in the final phase, norms know them."""
+        commit(self.network)
+        final = self.config.phase(self.epoch) == "final"
+        seen = pairs(train_loader, device_of(self.network))
+        known = [] if final else [inputs for inputs, _ in islice(seen, CALIBRATION)]
+        with calibrated(self.network, known):
+            return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
 
-        Raises:
-            SearchError: naming one, once alpha has taken enough steps.
-        """
-        unheard = sorted(decisions(self.network).keys() - self._heard)
-        if self._alpha_steps >= ENOUGH_STEPS and unheard:
-            raise SearchError(_UNHEARD.format(f"of the decision {unheard[0]!r}"))
+    def _is_stuck(self, accuracy: float) -> bool:
+        """Whether there is room to expand, and accuracy hasn't risen since that was last so."""
+        config = self.config.expansion
+        if config is None or len(self.expansions) >= config.most:
+            return False
+        since = max([self.config.warmup, *(growth.epoch for growth in self.expansions)])
+        values = [record.val_accuracy for record in self.history[since:]]
+        return is_plateau([*values, accuracy], window=config.patience)
+
+    def _grow(self, val_loader: Iterable[Any]) -> None:
+        config = self.config.expansion
+        assert config is not None
+        device = device_of(self.network)
+        batches = first_samples(val_loader, config.num_samples, PARTS, device)
+        choice = choose_place(self.network, self._example, batches, self.criterion)
+        if choice is None:
+            return
+        self.flops += choice.flops
+        seed = self.config.seed + len(self.expansions)
+        params = num_weights(self.network)
+        opened, error = self._expand(choice.after, seed)
+        self.expansions.append(
+            Expansion(
+                epoch=self.epoch,
+                after=choice.after,
+                seed=seed,
+                opened=opened,
+                gain=choice.gain,
+                max_error=error,
+                params_before=params,
+                params_after=num_weights(self.network),
+                flops=choice.flops,
+            )
+        )
+        self.temperature.reheat(config.reheat * self.config.annealing.start)
+
+    def _expand(self, after: str, seed: int) -> tuple[tuple[str, ...], float]:
+        """Grow the network, and let both optimisers know what is new."""
+        config = self.config.expansion
+        assert config is not None
+        known = {id(parameter) for parameter in self.network.parameters()}
+        self.network, opened, error = expand(
+            self.network, self._example, after, seed=seed, open_operations=config.open
+        )
+        self.costs = OperationCosts.of(self.network, self._example)
+        self.steps.add(alpha for alpha in alphas(self.network) if id(alpha) not in known)
+        for parameter in other_parameters(self.network):
+            if id(parameter) not in known:  # groups as `build_optimizer` makes them
+                self.weights.param_groups[0 if parameter.ndim > 1 else -1]["params"].append(
+                    parameter
+                )
+        return opened, error
 
     def _count(self, inputs: Tensor, passes: int) -> None:
         self.flops += passes * len(inputs) * self.costs.active(self.network)
@@ -282,21 +275,30 @@ class Searching:
             "flops": self.flops,
             "temperature": self.temperature.state_dict(),
             "history": [record.model_dump(mode="json") for record in self.history],
+            "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
             "weights": self.weights.state_dict(),
             "alpha": self.alpha.state_dict(),
             "generator": self.generator.get_state(),
-            "heard": sorted(self._heard),
+            "heard": self.steps.heard,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave; the network has to be as it was by then."""
+        """Go on from what `state_dict` gave.
+
+        Args:
+            state: of a search of the same network and settings; this one has to be new. The
+                network is expanded as that one's was; its weights are loaded after this.
+        """
+        self.expansions = [Expansion.model_validate(growth) for growth in state["expansions"]]
+        for growth in self.expansions:
+            self._expand(growth.after, growth.seed)
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
         self.weights.load_state_dict(state["weights"])
         self.alpha.load_state_dict(state["alpha"])
         self.generator.set_state(state["generator"])
-        self._heard = set(state["heard"])
+        self.steps.heard = state["heard"]
 
 
 class Drawn(nn.Module):
@@ -314,29 +316,6 @@ class Drawn(nn.Module):
         return outputs
 
 
-def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """A loader's batches, again and again.
-
-    Raises:
-        DataError: if there are none.
-    """
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise DataError("the loader for alpha yields nothing; give one that isn't used up")
-
-
-@contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Parameters take no gradient inside."""
-    held = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in held:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
+def num_weights(network: nn.Module) -> int:
+    """How many parameters a network has, without the architecture's."""
+    return sum(parameter.numel() for parameter in other_parameters(network))

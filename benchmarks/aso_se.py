@@ -1,0 +1,203 @@
+"""Original against improved ASO-SE in the framework's own space, for the same training FLOPs.
+
+python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 3.5e14]
+    [--device cuda] [--limit-images N]
+python benchmarks/aso_se.py sum
+
+`run` searches on CIFAR-10, derives, trains on until the FLOPs are spent (search, alpha's steps and
+growth included), and writes one file a run into benchmarks/results/aso_se; what is there isn't run
+again. 5,000 training images are held out for alpha; the test images are read once, at each run's
+end. `sum` writes summary.json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from provenance import RESULTS, provenance, spread
+
+from neuroexapt.graph import LivingModel
+from neuroexapt.search import (
+    AlphaConfig,
+    ExpansionConfig,
+    ImprovedASOSEFramework,
+    OriginalASOSE,
+    SearchConfig,
+    SearchEpoch,
+    aso_se,
+    improved,
+    original,
+)
+from neuroexapt.training import (
+    Augment,
+    Batches,
+    DataSplits,
+    build_criterion,
+    evaluate,
+    evaluation_batches,
+    load,
+)
+
+FOLDER = RESULTS / "aso_se"
+BATCH = 128
+SEARCH_EPOCHS = 18
+"""Epochs of the improved search; what compute is left then trains the derived network on."""
+ORIGINAL_MFLOPS = 40.18
+"""Of a forward pass of one image, mean over draws of the space with 32 channels."""
+
+
+def _original(max_flops: float, seed: int, images: int) -> SearchConfig:
+    """As many epochs as the FLOPs allow, by what an evenly drawn network takes."""
+    epochs = max(round(max_flops / (3 * ORIGINAL_MFLOPS * 1e6 * images)), 5)
+    return original(epochs, seed).model_copy(update={"max_flops": max_flops})
+
+
+def _improved(max_flops: float, seed: int, _images: int) -> SearchConfig:
+    config = improved(SEARCH_EPOCHS, seed)
+    changes = {
+        "max_flops": max_flops,
+        "final": None,
+        "warmup": 3,
+        "alpha": AlphaConfig(every=3),
+        "expansion": ExpansionConfig(patience=5),
+    }
+    return config.model_copy(update=changes)
+
+
+def _papers(max_flops: float, seed: int, images: int) -> SearchConfig:
+    """The improved framework with alpha's settings as the papers have them."""
+    papers = AlphaConfig(lr=6e-4, every=3, unit="epochs", num_running=1)
+    return _improved(max_flops, seed, images).model_copy(update={"alpha": papers})
+
+
+ARMS: Mapping[str, Callable[[float, int, int], SearchConfig]] = {
+    "original": _original,
+    "improved": _improved,
+    "improved-papers-alpha": _papers,
+}
+
+
+def data(data_dir: Path, seed: int, device: str, limit: int | None) -> tuple[DataSplits, Any, Any]:
+    """CIFAR-10, and its training and held-out batches."""
+    splits = load("cifar10", data_dir)
+    train = splits.train if limit is None else splits.train.select(torch.arange(limit))
+    known = {"mean": splits.mean, "std": splits.std, "device": device}
+    augment = Augment(shift=4, flip=True)
+    weights = Batches(train, BATCH, seed=seed, augment=augment, drop_last=True, **known)
+    held_out = Batches(splits.validation, BATCH, seed=seed + 1, drop_last=True, **known)
+    return splits, weights, held_out
+
+
+def shown(record: SearchEpoch) -> dict[str, Any]:
+    """What is kept of an epoch."""
+    kept = record.model_dump(mode="json", exclude={"choices"})
+    return kept | {"choices": " ".join(record.choices.values())}
+
+
+def run(arm: str, seed: int, args: argparse.Namespace) -> None:
+    """One run, unless it is there."""
+    path = FOLDER / f"{arm}-seed{seed}.json"
+    if path.exists():
+        return
+    began = time.perf_counter()
+    splits, train, held_out = data(args.data_dir, seed, args.device, args.limit_images)
+    config = ARMS[arm](args.max_flops, seed, len(train) * BATCH)
+    torch.manual_seed(seed)
+    network = aso_se(seed=seed).to(args.device)
+    if arm == "original":
+        framework = OriginalASOSE(config)
+        found, history = framework.train_with_aso_se(network, train, held_out)
+    else:
+        framework = ImprovedASOSEFramework(config)
+        found, history = framework.train_with_enhanced_aso_se(network, train, held_out)
+    assert framework.searching is not None
+    test = evaluation_batches(splits, splits.test, device=args.device)
+    scored = evaluate(found, test, build_criterion(config.recipe))
+    cost = LivingModel(found, next(iter(test))[0][:2]).cost()
+    measured = {
+        "provenance": provenance() | {"device": args.device},
+        "arm": arm,
+        "seed": seed,
+        "config": config.model_dump(mode="json"),
+        "test_accuracy": scored.accuracy,
+        "val_accuracy": history[-1].val_accuracy,
+        "params": cost.params,
+        "macs": cost.macs,
+        "train_flops": framework.searching.flops,
+        "seconds": time.perf_counter() - began,
+        "cells": history[-1].choices,
+        "expansions": [growth.model_dump(mode="json") for growth in framework.searching.expansions],
+        "history": [shown(record) for record in history],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(measured, indent=1) + "\n")
+    print(arm, seed, scored.accuracy, f"{time.perf_counter() - began:.0f} s", flush=True)
+
+
+def moved(history: list[dict[str, Any]]) -> dict[str, float]:
+    """How alpha moved while it was trained: L1 change of softmax(alpha), mean over decisions."""
+    searched = [item for item in history if item["phase"] in ("search", "growth")]
+    change = sum(item["movement"]["change"] for item in searched)
+    return {
+        "an_epoch": change / len(searched),
+        "a_step": change / max(sum(item["alpha_steps"] for item in searched), 1),
+        "steps": sum(item["alpha_steps"] for item in searched),
+        "flips": sum(item["movement"]["flips"] for item in searched),
+    }
+
+
+def summed() -> dict[str, Any]:
+    """What each arm came to over its seeds, and how much more alpha moved."""
+    arms: dict[str, Any] = {}
+    for arm in ARMS:
+        found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob(f"{arm}-seed?.json"))]
+        if not found:
+            continue
+        movements = [moved(item["history"]) for item in found]
+        arms[arm] = {
+            "test_accuracy": spread([item["test_accuracy"] for item in found]),
+            "val_accuracy": spread([item["val_accuracy"] for item in found]),
+            "train_flops": fmean(item["train_flops"] for item in found),
+            "params": fmean(item["params"] for item in found),
+            "macs": fmean(item["macs"] for item in found),
+            "expansions": fmean(len(item["expansions"]) for item in found),
+            "alpha": {key: fmean(item[key] for item in movements) for key in movements[0]},
+        }
+    ratio = {
+        key: arms["improved"]["alpha"][key] / arms["original"]["alpha"][key]
+        for key in ("an_epoch", "a_step")
+    }
+    return {"alpha_movement_ratio": ratio, "arms": arms}
+
+
+def main() -> None:
+    """Run or sum up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "sum"])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--only", choices=list(ARMS))
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--max-flops", type=float, default=3.5e14)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--limit-images", type=int)
+    args = parser.parse_args()
+    if args.what == "run":
+        for seed in range(3) if args.seed is None else [args.seed]:
+            for arm in ARMS if args.only is None else [args.only]:
+                run(arm, seed, args)
+        return
+    sums = summed()
+    path = FOLDER / "summary.json"
+    path.write_text(json.dumps({"provenance": provenance(), **sums}, indent=1) + "\n")
+    print(json.dumps(sums, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The architecture parameters' own steps: on data of their own, while the weights rest."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.errors import SearchError, TrainingError
+from neuroexapt.search.config import SearchConfig
+from neuroexapt.search.decisions import alphas, decisions, mix, other_parameters, sample
+from neuroexapt.search.temperature import Temperature
+from neuroexapt.training.loop import Criterion, all_finite
+
+ENOUGH_STEPS = 20
+"""Alpha's steps of one epoch after which a decision without any gradient has no part."""
+SATURATED = 0.99
+"""A relaxed sample above this is as good as hard."""
+_UNHEARD = (
+    "alpha {} never enters what the network computes, so that it can't be learnt; call the mixed "
+    "operation in forward"
+)
+
+
+class AlphaSteps:
+    """Trains architecture parameters, and keeps count.
+
+    Args:
+        network: with decisions.
+        config: of the search.
+        temperature: of the draws; it is told of every step.
+        generator: of the draws.
+
+    Attributes:
+        optimizer: Adam over alpha.
+        num_steps: since `begin_epoch`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: SearchConfig,
+        temperature: Temperature,
+        generator: torch.Generator,
+    ) -> None:
+        alpha = config.alpha
+        self.optimizer = torch.optim.Adam(
+            alphas(network), lr=alpha.lr, betas=alpha.betas, weight_decay=alpha.weight_decay
+        )
+        self.num_steps = 0
+        self._config, self._temperature, self._generator = config, temperature, generator
+        self._saturated = 0
+        self._drawn = 0
+        self._heard: set[str] = set()
+
+    @property
+    def saturated(self) -> float:
+        """Share of the draws since `begin_epoch` that let hardly a gradient through."""
+        return self._saturated / max(self._drawn, 1)
+
+    def begin_epoch(self) -> None:
+        """Count from 0 again."""
+        self.num_steps = self._saturated = self._drawn = 0
+
+    def step(
+        self, network: nn.Module, inputs: Tensor, targets: Tensor, criterion: Criterion
+    ) -> None:
+        """Take one step; weights rest, and take no gradient.
+
+        Args:
+            network: in which alpha is; it is put into train mode.
+            inputs: of a batch.
+            targets: of the same.
+            criterion: outputs and targets to a mean loss.
+
+        Raises:
+            SearchError: if no decision has any part in the loss.
+            TrainingError: if alpha's gradient isn't finite.
+        """
+        self._draw(network)
+        network.train()
+        amp = self._config.recipe.amp
+        with frozen(other_parameters(network)):
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
+                loss = criterion(network(inputs), targets)
+            if not loss.requires_grad:
+                raise SearchError(_UNHEARD.format("of any decision"))
+            self.optimizer.zero_grad()
+            loss.backward()
+        if not all_finite([alpha.grad for alpha in alphas(network) if alpha.grad is not None]):
+            raise TrainingError(
+                f"alpha's gradient isn't finite, at a loss of {float(loss.detach()):.3g}; lower "
+                "the weights' learning rate"
+            )
+        self.optimizer.step()
+        self.num_steps += 1
+        self._temperature.after_alpha_step()
+        for name, decision in decisions(network).items():
+            if decision.alpha.grad is not None:
+                self._heard.add(name)
+            if decision.soft is not None:
+                self._drawn += 1
+                self._saturated += int(decision.soft.max() > SATURATED)
+
+    def check_heard(self, network: nn.Module) -> None:
+        """Refuse a network of which some decisions make no difference.
+
+        Raises:
+            SearchError: naming one, once alpha has taken enough steps.
+        """
+        unheard = sorted(decisions(network).keys() - self._heard)
+        if self.num_steps >= ENOUGH_STEPS and unheard:
+            raise SearchError(_UNHEARD.format(f"of the decision {unheard[0]!r}"))
+
+    def add(self, found: Iterable[nn.Parameter]) -> None:
+        """Train more architecture parameters, those of new decisions."""
+        self.optimizer.param_groups[0]["params"].extend(found)
+
+    def _draw(self, network: nn.Module) -> None:
+        if self._config.relaxation == "softmax":
+            mix(network)
+        else:
+            value, running = self._temperature.value, self._config.alpha.num_running
+            sample(network, value, self._generator, learning=True, num_running=running)
+
+    @property
+    def heard(self) -> list[str]:
+        """Decisions that have had a gradient."""
+        return sorted(self._heard)
+
+    @heard.setter
+    def heard(self, names: Iterable[str]) -> None:
+        self._heard = set(names)
+
+
+@contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Parameters take no gradient inside."""
+    held = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)

@@ -1,0 +1,41 @@
+"""A loader's batches without end, and a few of its samples."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from neuroexapt.errors import DataError
+from neuroexapt.training.loaders import pairs
+
+
+def endless(loader: Iterable[Any]) -> Iterator[Any]:
+    """A loader's batches, again and again.
+
+    Raises:
+        DataError: if there are none.
+    """
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise DataError("the loader for alpha yields nothing; give one that isn't used up")
+
+
+def first_samples(
+    loader: Iterable[Any], num_samples: int, num_parts: int, device: torch.device
+) -> list[tuple[Any, Any]]:
+    """A loader's first samples, at most so many, in parts of one size."""
+    inputs, targets, count = [], [], 0
+    for x, y in pairs(loader, device):
+        inputs.append(x)
+        targets.append(y)
+        count += len(x)
+        if count >= num_samples:
+            break
+    size = max(min(count, num_samples) // num_parts, 1)
+    found = zip(torch.cat(inputs).split(size), torch.cat(targets).split(size), strict=True)
+    return list(islice(found, num_parts))
