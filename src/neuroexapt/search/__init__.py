@@ -13,6 +13,9 @@ from neuroexapt.search.decisions import (
     sample,
 )
 from neuroexapt.search.derive import Gap, derive, discretisation_gap
+from neuroexapt.search.diagnosis import ASOSEDiagnostics, diagnose_history, diagnose_log
+from neuroexapt.search.finding import CHECKS, HEADINGS, Diagnosis, Finding
+from neuroexapt.search.history import SearchHistory
 from neuroexapt.search.logs import SearchRun, read_runs
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.searchable import searchable
@@ -21,18 +24,24 @@ from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
 __all__ = [
+    "CHECKS",
+    "HEADINGS",
     "PUBLISHED",
+    "ASOSEDiagnostics",
     "AlphaConfig",
     "Annealing",
     "Cell",
     "CellScores",
     "CollapseRule",
     "Decision",
+    "Diagnosis",
+    "Finding",
     "Gap",
     "Mixed",
     "NASBench201",
     "SearchConfig",
     "SearchEpoch",
+    "SearchHistory",
     "SearchRun",
     "Searching",
     "Temperature",
@@ -42,6 +51,8 @@ __all__ = [
     "darts",
     "decisions",
     "derive",
+    "diagnose_history",
+    "diagnose_log",
     "discretisation_gap",
     "explore",
     "is_collapsed",
