@@ -107,7 +107,7 @@ def curvature(eigenvalues: Sequence[float], weight_decay: float) -> Finding:
             f"the rise of the largest eigenvalue takes {WINDOW + LAG} measurements above 0, of "
             f"which there are {len(eigenvalues)}{now}; diagnose with this object after every epoch",
         )
-    ratio = found[-1]
+    ratio = max(found)
     severity: Severity = "warning" if ratio > STEEP else "notice" if ratio > RISING else "ok"
     return Finding(
         check="curvature",
@@ -115,8 +115,9 @@ def curvature(eigenvalues: Sequence[float], weight_decay: float) -> Finding:
         value=ratio,
         threshold=f"above {RISING:g}; {STEEP:g} is steep",
         meaning=(
-            f"The largest eigenvalue of the held-out loss in alpha is {ratio:.2f} times what it "
-            f"was {LAG} measurements before{', as before collapse' if severity != 'ok' else ''}."
+            "The largest eigenvalue of the held-out loss in alpha came to at most "
+            f"{ratio:.2f} times what it was {LAG} measurements before"
+            f"{', as it does before a collapse' if severity != 'ok' else ''}."
         ),
         remedy=f"Recipe(weight_decay={3 * weight_decay or 3e-4:.1g})" if severity != "ok" else "",
     )

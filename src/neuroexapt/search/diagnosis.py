@@ -156,7 +156,8 @@ def diagnose_log(run: SearchRun, *, majority: float | None = None) -> Diagnosis:
         found.append(not_measured("not learning", _UNKNOWN))
     else:
         learning = not_learning(1 - errors[-1][1] / 100, majority, _LR)
-        found.append(learning)
+        remedy = f"--learning_rate {_LR / 5:g}" if learning.remedy else ""
+        found.append(learning.model_copy(update={"remedy": remedy}))
     subject = f"search {run.name}" if run.name else "a search"
     return Diagnosis.of(subject, len(run.skips_normal), run.num_epochs, found, _LOGGED)
 
@@ -169,13 +170,16 @@ def _collapse(run: SearchRun) -> Finding:
     if verdict.fires or collapsed:
         severity = "critical"
     now = f"{share:.0%} of the normal cell's edges are skips at epoch {len(run.skips_normal)}"
-    said = "it is expected to collapse: " if verdict.fires else "the early rule is silent: "
+    if collapsed:
+        said = f"it has collapsed, which the early rule {'saw' if verdict.fires else 'did not see'}"
+    else:
+        said = "it is going to collapse" if verdict.fires else "the early rule is silent"
     return Finding(
         check="skip dominance",
         severity=severity,
         value=share,
         threshold=f"from {SUSPICIOUS:g}; {COLLAPSED:g} is collapsed; or the early rule fires",
-        meaning=f"{now}{', it has collapsed' if collapsed else ''}; {said}{verdict.reason}.",
+        meaning=f"{now}; {said}: {verdict.reason}.",
         remedy="" if severity == "ok" else _regularised(run),
     )
 

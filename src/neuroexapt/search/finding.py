@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 Heading: TypeAlias = Literal[
     "separation of parameters", "stagnation of mutation", "performance bottleneck"
@@ -56,6 +56,7 @@ class Finding(BaseModel):
     """What one check found.
 
     Attributes:
+        heading: what the check is about.
         check: its name.
         severity: how bad it is; "critical" where the search is stuck or its outcome can't be
             trusted, "warning" where it is likely to be worse for it, "notice" where that may be.
@@ -65,7 +66,7 @@ class Finding(BaseModel):
         remedy: something to type; empty where nothing has to be done.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
     check: Check
     severity: Severity
@@ -74,6 +75,7 @@ class Finding(BaseModel):
     meaning: str
     remedy: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def heading(self) -> Heading:
         """What the check is about."""
@@ -90,6 +92,7 @@ class Diagnosis(BaseModel):
         eigenvalue: the largest of the held-out loss's Hessian in alpha, now; None if it wasn't
             measured.
         findings: one a check, in the order in which to believe them.
+        is_critical: whether any of them is critical.
 
     Example:
         >>> slow = Finding(check="too few alpha steps", severity="warning", meaning="Too few.")
@@ -98,7 +101,7 @@ class Diagnosis(BaseModel):
         (False, "it wasn't looked for")
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
     subject: str
     epoch: int
@@ -142,6 +145,7 @@ class Diagnosis(BaseModel):
         """What a check found."""
         return next(finding for finding in self.findings if finding.check == check)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def is_critical(self) -> bool:
         """Whether anything critical was found."""
