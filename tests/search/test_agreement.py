@@ -90,11 +90,12 @@ def test_operations_without_weights_have_no_gradient():
 )
 def test_overfit_is_told_from_noise(held_out, training, severity):
     cosines = {"a": Agreement(held_out, training), "b": Agreement(held_out - 0.01, training)}
-    found = operation_overfit({**cosines, "c": Agreement(held_out, training)})
+    found = operation_overfit({**cosines, "c": Agreement(held_out, training)}, 32)
     assert found.severity == severity
     assert found.value == pytest.approx(held_out)
     assert ("b most" in found.meaning) is (severity == "warning")
+    assert ("batch_size=128" in found.remedy) is (severity == "notice")
 
 
 def test_overfit_without_weights_is_not_measured():
-    assert operation_overfit({}).severity == "not measured"
+    assert operation_overfit({}, 32).severity == "not measured"

@@ -134,9 +134,9 @@ def test_loaders_of_two_data_sets_are_not_compared():
 
 
 def test_curvature_is_known_after_nine_epochs():
-    loaders = digits(25, count=100)
+    loaders = digits(25, count=50)
     config = QUICK.model_copy(update={"epochs": 9})
-    search, diagnostics = searching(config), ASOSEDiagnostics(samples=50)
+    search, diagnostics = searching(config), ASOSEDiagnostics(samples=25)
     found = []
     for _ in search.run(*loaders):
         diagnostics.diagnose(search, *loaders)
@@ -145,7 +145,7 @@ def test_curvature_is_known_after_nine_epochs():
     assert [diagnosis["curvature"].severity for diagnosis in found[:-1]] == ["not measured"] * 8
     values = [diagnosis.eigenvalue for diagnosis in found]
     assert found[-1]["curvature"].value == pytest.approx(sum(values[4:]) / sum(values[:5]))
-    other = ASOSEDiagnostics(samples=50).diagnose(search, *loaders)
+    other = ASOSEDiagnostics(samples=25).diagnose(search, *loaders)
     assert other["curvature"].severity == "not measured"
 
 
@@ -292,6 +292,19 @@ def test_live_search_needs_its_loaders():
         ASOSEDiagnostics().diagnose(searching(QUICK), digits(25)[0])
     with pytest.raises(DataError, match="can't be iterated over again"):
         ASOSEDiagnostics().diagnose(searching(QUICK), iter(digits(25)[0]), digits(25)[1])
+
+
+def test_single_samples_are_left_out():
+    """A last batch of one sample, on which norms over 1 x 1 pixels can't be trained."""
+    torch.manual_seed(0)
+    network = aso_se(in_channels=1, channels=4, num_cells=2, operations=("conv_1x1", "conv_3x3"))
+    search = Searching(network, QUICK, torch.zeros(2, 1, 2, 2))
+    data = [(torch.randn(8, 1, 2, 2), torch.arange(8)), (torch.randn(1, 1, 2, 2), torch.arange(1))]
+    other = [(torch.randn(8, 1, 2, 2), torch.arange(8)) for _ in range(2)]
+    found = ASOSEDiagnostics().diagnose(search, other, data)
+    assert "of held-out data" in found["not learning"].meaning
+    with pytest.raises(DataError, match="single samples"):
+        ASOSEDiagnostics().diagnose(search, other, data[1:])
 
 
 @pytest.mark.parametrize("settings", [{"samples": 0}, {"window": 0}])

@@ -123,7 +123,7 @@ def curvature(eigenvalues: Sequence[float], weight_decay: float) -> Finding:
     )
 
 
-def operation_overfit(cosines: Mapping[str, Agreement]) -> Finding:
+def operation_overfit(cosines: Mapping[str, Agreement], batch_size: int) -> Finding:
     """Whether operations learn what isn't true of held-out data.
 
     Batches are noisy, so that even training batches agree little with each other. Only where these
@@ -131,6 +131,7 @@ def operation_overfit(cosines: Mapping[str, Agreement]) -> Finding:
 
     Args:
         cosines: place and operation -> its cosines.
+        batch_size: of the training batches.
     """
     if not cosines:
         return not_measured("operation overfit", "no operation has weights that get a gradient")
@@ -157,7 +158,7 @@ def operation_overfit(cosines: Mapping[str, Agreement]) -> Finding:
         meaning=meaning,
         remedy={
             "ok": "",
-            "notice": "ASOSEDiagnostics(samples=4096)",
+            "notice": f"torch.utils.data.DataLoader(data, batch_size={4 * batch_size})",
             "warning": "torch.utils.data.random_split(data, [0.7, 0.3])",
         }[severity],
     )

@@ -19,7 +19,7 @@ _RECORDED = (
 )
 _LOGGED = "a log of skips and errors doesn't tell"
 _UNKNOWN = (
-    "the share of the most frequent class isn't known; give majority=0.1 for ten even classes"
+    "the share of the most frequent class isn't known; give it, as --majority 0.1 for ten even ones"
 )
 
 _LR = 0.025
@@ -34,7 +34,7 @@ class ASOSEDiagnostics:
 
     Args:
         samples: from the start of each loader, to take gradients of; the more, the less noise and
-            the longer it takes, about twice as long as an epoch of so many samples in which all
+            the longer it takes: about as long as three epochs of so many samples in which all
             operations run.
         window: epochs to look back on.
         seed: of the draws.

@@ -31,8 +31,7 @@ from neuroexapt.search.saturation import saturation
 from neuroexapt.search.searching import Searching
 from neuroexapt.search.separation import gradient_imbalance, shared_samples
 from neuroexapt.search.stagnation import gumbel_saturation, temperature_at_floor
-from neuroexapt.search.undisturbed import first_samples, undisturbed
-from neuroexapt.training.loaders import pairs
+from neuroexapt.search.undisturbed import batches, first_samples, undisturbed
 from neuroexapt.training.loop import num_correct
 from neuroexapt.training.modes import device_of
 
@@ -86,15 +85,15 @@ def findings_of_search(
         held_out = first_samples(val_loader, samples, device)
         shown = shows_samples(train_loader, val_loader)
         found.append(shared_samples(num_shared(train_loader, val_loader) if shown else None))
-        generator = torch.Generator().manual_seed(seed)
-        found += _of_alpha(search, generator)
         network.train()
+        generator = torch.Generator().manual_seed(seed)
         draws = Draws.like(search, generator)
         try:
             found += _of_accuracy(search, val_loader, draws.of_weights)
         except TrainingError as error:
             found.append(broken(str(error), search.config.recipe.lr))
             return Live(tuple(found), None)
+        found += _of_alpha(search, generator)
         found += _of_gradients(search, train, held_out, draws)
         inputs, targets = held_out[0]
         few = (inputs[:CURVED], targets[:CURVED])
@@ -189,7 +188,7 @@ def _score(search: Searching, loader: Iterable[Any], draw: Draw) -> Score:
     network, correct = search.network, 0.0
     counts: Counter[int] = Counter()
     with torch.no_grad():
-        for inputs, targets in pairs(loader, device_of(network)):
+        for inputs, targets in batches(loader, device_of(network)):
             draw()
             outputs = network(inputs)
             loss = float(search.criterion(outputs, targets))
@@ -221,4 +220,5 @@ def _of_gradients(
     if len(train) < 2:
         few = "there is only one training batch, so that noise isn't known; give smaller batches"
         return [*found, not_measured("operation overfit", few)]
-    return [*found, operation_overfit(agreement(network, train, held_out, criterion))]
+    cosines = agreement(network, train, held_out, criterion)
+    return [*found, operation_overfit(cosines, len(train[0][0]))]

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from neuroexapt.errors import DataError
 from neuroexapt.signals.untouched import untouched
 from neuroexapt.training import first_batch
 from neuroexapt.training.loaders import pairs
@@ -43,9 +43,29 @@ def first_samples(
     """
     first_batch(loader)
     found: list[tuple[Tensor, Tensor]] = []
-    for batch in takewhile(lambda _: sum(len(x) for x, _ in found) < count, pairs(loader, device)):
+    for batch in batches(loader, device):
         found.append(batch)
+        if sum(len(inputs) for inputs, _ in found) >= count:
+            break
     return found
+
+
+def batches(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """A loader's batches, but those of a single sample, which norms can't go by in train mode.
+
+    Raises:
+        DataError: if the loader yields nothing usable.
+    """
+    empty = True
+    for inputs, targets in pairs(loader, device):
+        if len(inputs) > 1:
+            empty = False
+            yield inputs, targets
+    if empty:
+        raise DataError(
+            "the loader yields single samples, which norms can't be trained on; give batches of 2 "
+            "samples or more"
+        )
 
 
 def _generators(loader: Iterable[Any]) -> list[torch.Generator]:
