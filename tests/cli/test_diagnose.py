@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,25 @@ def test_pages_fit_whatever_they_are_shown_on(width: int, terminal: bool):
     lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert any("skip dominance" in line or "skip" in line for line in lines)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_diagnose_whose_reader_leaves_is_quiet(option: list[str]):
+    path = log("log.json", *[SOUND] * 2000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neuroexapt", "diagnose", path, *option],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
 
 
 def test_worst_is_the_worst():

@@ -266,6 +266,7 @@ def test_remedies_can_be_typed():
         "ASOSEDiagnostics": ASOSEDiagnostics,
         "torch": torch,
         "data": loaders[0].dataset,
+        "config": search.config,
     }
     search.temperature.value = 0.1
     found = ASOSEDiagnostics().diagnose(search, *loaders)

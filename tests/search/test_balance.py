@@ -51,14 +51,22 @@ def test_imbalance_is_the_ratio_of_relative_rates(gradient, severity):
         assert mended.severity == "ok"
 
 
+def test_parameters_at_zero_move_endlessly_fast():
+    assert Rate(1.0, 0.0, 0.1).relative == math.inf
+    assert Rate(0.0, 0.0, 0.1).relative == 0.0
+
+
 def test_no_gradient_at_all_is_critical():
     assert gradient_imbalance(Rate(0.0, 1.0, 0.1), Rate(1.0, 1.0, 0.1)).severity == "critical"
 
 
 @pytest.mark.parametrize(
     ("alpha", "weights"),
-    [(Rate(1.0, 0.0, 0.1), Rate(1.0, 1.0, 0.1)), (Rate(1.0, 1.0, 0.1), Rate(0.0, 1.0, 0.1))],
+    [
+        (Rate(1.0, 0.0, 0.1), Rate(1.0, 1.0, 0.1)),
+        (Rate(1.0, 1.0, 0.1), Rate(0.0, 1.0, 0.1)),
+        (Rate(math.nan, 1.0, 0.1), Rate(1.0, 1.0, 0.1)),
+    ],
 )
 def test_what_cannot_be_compared_is_not_measured(alpha, weights):
     assert gradient_imbalance(alpha, weights).severity == "not measured"
-    assert alpha.relative in (math.inf, 0.1)

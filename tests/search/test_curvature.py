@@ -1,5 +1,7 @@
 """The largest eigenvalue of the Hessian, against Hessians that are written out."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,11 @@ def test_largest_is_not_the_largest_in_size():
 def test_flat_losses_have_no_curvature(loss):
     x = torch.ones(3, requires_grad=True)
     assert largest_eigenvalue(loss(x), [x]) == 0.0
+
+
+def test_hessian_that_is_not_finite_gives_no_number():
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    assert math.isnan(largest_eigenvalue((x.abs() ** 1.5 * torch.inf).sum(), [x]))
 
 
 def test_alpha_curvature_is_that_of_the_mixed_network():

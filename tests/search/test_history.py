@@ -12,6 +12,7 @@ from neuroexapt.search import (
     diagnose_history,
     original,
 )
+from neuroexapt.search.history import findings_of_history
 from neuroexapt.search.movement import Movement
 
 
@@ -99,6 +100,18 @@ def test_alpha_steps_are_counted_over_whole_turns(epochs):
     )
     found = diagnose_history(SearchHistory(config=config, epochs=records))
     assert found["too few alpha steps"].value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("lr", "expected"), [(6e-4, "notice"), (1.5e-3, "notice"), (1.6e-3, "ok")])
+def test_alpha_steps_must_lead_as_far_as_a_decision(lr, expected):
+    """700 steps for ln(9) / 2 = 1.10: of 1.57e-3 each."""
+    config = SOUND.model_copy(update={"alpha": SOUND.alpha.model_copy(update={"lr": lr})})
+    found = findings_of_history(history(config, 20), operations=10)
+    (steps,) = [finding for finding in found if finding.check == "too few alpha steps"]
+    assert (steps.value, steps.severity) == (1.0, expected)
+    assert ("700 steps" in steps.meaning) is (expected == "notice")
+    if steps.remedy:
+        assert eval(steps.remedy, {"AlphaConfig": AlphaConfig}).lr == pytest.approx(2e-3)
 
 
 def test_alpha_steps_of_long_ago_do_not_count():

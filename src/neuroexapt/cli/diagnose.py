@@ -75,13 +75,14 @@ def diagnose(
     diagnostics = ASOSEDiagnostics()
     found = [diagnostics.diagnose(subject, majority=majority) for subject in subjects]
     is_critical = any(diagnosis.is_critical for diagnosis in found)
+    console = Console(highlight=False)  # which leaves quietly when its reader does
     if as_json:
         told = [diagnosis.model_dump(mode="json") for diagnosis in found]
         print(
             json.dumps({"path": str(path), "is_critical": is_critical, "diagnoses": told}, indent=2)
         )
     else:
-        _show(path, found)
+        _show(console, path, found)
     if is_critical:
         raise typer.Exit(1)
 
@@ -118,8 +119,7 @@ def read_search(folder: Path) -> SearchHistory:
     raise RunError(f"{folder} holds no search; give a log of searches in JSON")
 
 
-def _show(path: Path, found: Sequence[Diagnosis]) -> None:
-    console = Console(highlight=False)
+def _show(console: Console, path: Path, found: Sequence[Diagnosis]) -> None:
     if len(found) == 1:
         console.print(diagnosis_page(found[0]))
         return

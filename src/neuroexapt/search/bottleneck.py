@@ -175,9 +175,9 @@ def discretisation_gap(supernet: float, derived: float, config: SearchConfig) ->
     gap = supernet - derived
     large = gap > GAP
     remedy = (
-        'relaxation="gumbel"'
+        'SearchConfig(relaxation="gumbel")'
         if config.relaxation == "softmax"
-        else f"final={round(0.8 * config.epochs)}"
+        else f'config.model_copy(update={{"final": {round(0.8 * config.epochs)}}})'
     )
     return Finding(
         check="discretisation gap",
@@ -189,5 +189,5 @@ def discretisation_gap(supernet: float, derived: float, config: SearchConfig) ->
             f"likeliest operations alone {derived:.1%}"
             + (": the weights count on what is dropped." if large else ".")
         ),
-        remedy=f"SearchConfig({remedy})" if large else "",
+        remedy=remedy if large else "",
     )

@@ -41,6 +41,8 @@ def alpha_curvature(
 def largest_eigenvalue(loss: Tensor, parameters: Sequence[Tensor]) -> float:
     """The largest eigenvalue of a loss's Hessian, by Lanczos on Hessian-vector products.
 
+    It is not a number where the Hessian isn't finite.
+
     Args:
         loss: one number, with a graph that can be differentiated twice.
         parameters: two numbers at least, all together.
@@ -61,8 +63,9 @@ def largest_eigenvalue(loss: Tensor, parameters: Sequence[Tensor]) -> float:
         return found.double().cpu().numpy()
 
     start = np.random.default_rng(0).standard_normal(size)
-    if not product(start).any():
-        return 0.0
+    along = product(start)
+    if not along.any() or not np.isfinite(along).all():
+        return float(along.sum())
     hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
     found = eigsh(
         hessian,

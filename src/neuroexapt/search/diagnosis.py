@@ -1,5 +1,6 @@
 """What keeps a search from finding anything good, as far as it can be told."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -107,7 +108,7 @@ class ASOSEDiagnostics:
             seed=self.seed,
         )
         measured = self._eigenvalues.setdefault(search, {})
-        if found.eigenvalue is not None:
+        if found.eigenvalue is not None and math.isfinite(found.eigenvalue):
             measured[search.epoch] = found.eigenvalue
         rise = curvature(
             [measured[epoch] for epoch in sorted(measured)], search.config.recipe.weight_decay

@@ -42,6 +42,11 @@ class SearchHistory(BaseModel):
         return tuple(epoch for epoch in self.epochs if epoch.phase in _SEARCHING)
 
     @property
+    def planned(self) -> int:
+        """Epochs in which alpha is trained, in the whole search."""
+        return sum(self.config.phase(epoch) in _SEARCHING for epoch in range(self.config.epochs))
+
+    @property
     def turn(self) -> int:
         """Epochs after which alpha has had its turn for certain."""
         return self.config.alpha.every if self.config.alpha.unit == "epochs" else 1
@@ -111,7 +116,9 @@ def _of_alpha(history: SearchHistory, window: int, operations: int | None) -> li
     alpha = sum(epoch.alpha_steps for epoch in turns)
     weights = sum(epoch.weight_steps for epoch in turns)
     found = [
-        alpha_steps(alpha, max(weights, 1), config, operations),
+        alpha_steps(
+            alpha, max(weights, 1), alpha / len(turns) * history.planned, config, operations
+        ),
         _stagnation(history, turns, window),
     ]
     if config.relaxation == "softmax":
@@ -120,21 +127,18 @@ def _of_alpha(history: SearchHistory, window: int, operations: int | None) -> li
 
 
 def _stagnation(history: SearchHistory, turns: Sequence[SearchEpoch], window: int) -> Finding:
-    config = history.config
-    planned = sum(config.phase(epoch) in _SEARCHING for epoch in range(config.epochs))
-    needed = history.whole_turns(min(window, planned))
+    needed = history.whole_turns(min(window, history.planned))
     if len(turns) < needed:
         reason = f"alpha was trained for {len(turns)} epochs, and {needed} are looked back on"
         return not_measured("alpha stagnation", reason)
-    return alpha_stagnation([epoch.movement for epoch in turns], config.alpha.lr)
+    return alpha_stagnation([epoch.movement for epoch in turns], history.config.alpha.lr)
 
 
 def _of_draws(history: SearchHistory, turns: Sequence[SearchEpoch]) -> list[Finding]:
     """How soft draws were at alpha's last turn, and whether they get any softer."""
     turn, last = turns[-history.turn :], history.epochs[-1]
-    share = sum(e.saturated * e.alpha_steps for e in turn) / max(
-        sum(e.alpha_steps for e in turn), 1
-    )
+    steps = max(sum(epoch.alpha_steps for epoch in turn), 1)
+    share = sum(epoch.saturated * epoch.alpha_steps for epoch in turn) / steps
     entropy = last.movement.entropy
     return [
         gumbel_saturation(share, entropy, turn[-1].temperature),

@@ -37,7 +37,7 @@ from neuroexapt.training.modes import device_of
 
 Batch = tuple[Tensor, Tensor]
 CURVED = 64
-"""Samples of which the curvature is taken: their graph is held, and differentiated 20 times."""
+"""Samples of which the curvature is taken: their graph is held and differentiated ten times."""
 
 
 @dataclass(frozen=True)

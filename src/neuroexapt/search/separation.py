@@ -64,44 +64,46 @@ def shared_samples(shared: int | None) -> Finding:
 
 
 def alpha_steps(
-    alpha: int, weights: int, config: SearchConfig, operations: int | None = None
+    alpha: int, weights: int, expected: float, config: SearchConfig, operations: int | None = None
 ) -> Finding:
-    """Whether alpha takes enough steps.
+    """Whether alpha takes enough steps, for the weights and for coming to a decision.
 
     Args:
         alpha: its steps, over whole turns.
         weights: steps of the weights meanwhile.
+        expected: alpha's steps in the whole search, at this rate.
         config: of the search.
         operations: of a decision, which tells how far alpha has to move; None if it isn't known.
     """
-    share = alpha / weights
-    few = share < ENOUGH
+    share, lr = alpha / weights, config.alpha.lr
+    reach, needed = expected * lr, _to_decide(operations)
+    few, short = share < ENOUGH, reach < needed
+    told = f"Alpha steps {share:.2g} times for each step of the weights"
+    distance = (
+        f"in the whole search, {expected:,.0f} steps of {lr:g} move it by {reach:.2g} or so, and "
+        f"for an even chance of one operation it takes {needed:.2g}"
+    )
     return Finding(
         check="too few alpha steps",
-        severity="warning" if few else "ok",
+        severity="warning" if few else "notice" if short else "ok",
         value=share,
         threshold=f"below {ENOUGH:g} a weight step",
-        meaning=(
-            f"Alpha takes {share:.2g} times as many steps as the weights, and 1 in DARTS and GDAS: "
-            f"{_reach(alpha, config.alpha.lr, operations)}."
-            if few
-            else f"Alpha takes {share:.2g} times as many steps as the weights."
-        ),
-        remedy='AlphaConfig(every=1, unit="batches")' if few else "",
+        meaning=f"{told}{', and once in DARTS and GDAS' if few else ''}"
+        f"{f'; {distance}' if short else ''}.",
+        remedy='AlphaConfig(every=1, unit="batches")'
+        if few
+        else f"AlphaConfig(lr={lr * needed / reach:.1g})"
+        if short
+        else "",
     )
 
 
-def _reach(steps: int, lr: float, operations: int | None) -> str:
-    """How far Adam's steps go, each of about the learning rate, beside how far there is to go.
+def _to_decide(operations: int | None) -> float:
+    """How far the parameters have to move until one operation has half of the probability.
 
-    One operation of K has half of the probability when its parameter is ln(K - 1) above the others,
-    half of which these come down.
+    That of K has when its parameter is ln(K - 1) above the others, which half way come down.
     """
-    told = f"{steps:,} steps of {lr:g} move it by about {steps * lr:.2g} at most"
-    if operations is None or operations < 3:
-        return told
-    needed = math.log(operations - 1) / 2
-    return f"{told}, while half of the probability for one operation takes about {needed:.2g}"
+    return math.log(max(operations - 1, 1)) / 2 if operations is not None else 0.0
 
 
 def gradient_imbalance(alpha: Rate, weights: Rate) -> Finding:
@@ -113,6 +115,8 @@ def gradient_imbalance(alpha: Rate, weights: Rate) -> Finding:
     """
     low, high = BALANCED
     threshold = f"outside {low:g} to {high:g}"
+    if not math.isfinite(alpha.gradient + weights.gradient):
+        return not_measured("gradient imbalance", "a gradient isn't finite")
     if not alpha.gradient:
         return Finding(
             check="gradient imbalance",
