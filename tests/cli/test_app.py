@@ -12,7 +12,9 @@ def test_main_version(capsys: pytest.CaptureFixture[str]):
 
 def test_main_help_names_the_commands(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
-    assert "grow" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "grow" in out
+    assert "diagnose" in out
 
 
 def test_main_grow_help_has_options_and_examples(capsys: pytest.CaptureFixture[str]):
@@ -25,7 +27,7 @@ def test_main_grow_help_has_options_and_examples(capsys: pytest.CaptureFixture[s
     assert "neuroexapt grow cifar10 --max-flops 2e13" in out
 
 
-@pytest.mark.parametrize("args", [[], ["grow"]])
+@pytest.mark.parametrize("args", [[], ["grow"], ["diagnose"]])
 def test_main_without_arguments_helps(args: list[str], capsys: pytest.CaptureFixture[str]):
     assert main(args) == 2
     found = capsys.readouterr()

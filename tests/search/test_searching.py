@@ -35,7 +35,9 @@ def searching(config: SearchConfig) -> Searching:
     return Searching(network, config, batches(0)[0][0])
 
 
-SHORT = SearchConfig(epochs=4, warmup=1, explore_every=0, alpha=AlphaConfig(lr=0.1, every=1))
+SHORT = SearchConfig(
+    epochs=4, warmup=1, explore_every=0, alpha=AlphaConfig(lr=0.1, every=1, unit="epochs")
+)
 
 
 def test_alpha_rests_in_the_warm_up_and_moves_afterwards():

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from neuroexapt.cli.grow import EXAMPLES, grow
+from neuroexapt.cli.diagnose import EXAMPLES as DIAGNOSE_EXAMPLES
+from neuroexapt.cli.diagnose import diagnose
+from neuroexapt.cli.grow import EXAMPLES as GROW_EXAMPLES
+from neuroexapt.cli.grow import grow
 from neuroexapt.cli.wording import complain, warnings_printed
 
 app = typer.Typer(
@@ -16,7 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command(no_args_is_help=True, epilog=EXAMPLES)(grow)
+app.command(no_args_is_help=True, epilog=GROW_EXAMPLES)(grow)
+app.command(no_args_is_help=True, epilog=DIAGNOSE_EXAMPLES)(diagnose)
 
 
 def _print_version(wanted: bool) -> None:

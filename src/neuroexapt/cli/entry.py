@@ -1,7 +1,8 @@
 """The command `neuroexapt`, and what its exit codes mean.
 
-0: all went well. 1: a run failed, as by a loss that is no longer finite or a full disk. 2: the
-command line, the settings, the data or the model can't be used. 130: interrupted from the keyboard.
+0: all went well. 1: a run failed, as by a loss that is no longer finite or a full disk, or what was
+diagnosed is critical. 2: the command line, the settings, the data or the model can't be used. 130:
+interrupted from the keyboard.
 """
 
 import sys

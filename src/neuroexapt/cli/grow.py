@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from neuroexapt.cli.failing import failing
 from neuroexapt.cli.interrupt import CODE, interrupts_raised
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
 from neuroexapt.cli.wording import complain
-from neuroexapt.errors import NeuroexaptError, RunError
+from neuroexapt.errors import RunError
 from neuroexapt.growth import POLICIES
 from neuroexapt.runs import (
     Reporter,
@@ -223,7 +224,7 @@ def grow(
         "timing": timing,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    with _failing(2):
+    with failing(2):
         run = (
             _resumed(resume, options, device, threads)
             if resume is not None
@@ -232,7 +233,7 @@ def grow(
     if isinstance(run, Summary):
         print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
         return
-    with _failing(1), _stoppable(run), _reporter() as reporter:
+    with failing(1), _stoppable(run), _reporter() as reporter:
         run.finish(reporter)
 
 
@@ -289,16 +290,6 @@ def _reporter() -> Iterator[Reporter]:
             yield terminal
     else:
         yield Plain()
-
-
-@contextmanager
-def _failing(code: int) -> Iterator[None]:
-    """End with an exit code and a line on stderr where something is refused inside."""
-    try:
-        yield
-    except NeuroexaptError as error:
-        complain(str(error))
-        raise typer.Exit(code) from error
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from neuroexapt.training import (
     train_epoch,
     training_flops,
 )
+from neuroexapt.training.loaders import tell_epoch
 from neuroexapt.training.modes import device_of
 
 
@@ -96,8 +97,7 @@ class Loop:
     ) -> tuple[EpochRecord, list[Change]]:
         """Train one epoch, validate, and grow if it is time."""
         start = time.perf_counter()
-        if hasattr(train_loader, "set_epoch"):
-            train_loader.set_epoch(self.epoch)
+        tell_epoch(train_loader, self.epoch)
         result = train_epoch(
             self.living,
             train_loader,

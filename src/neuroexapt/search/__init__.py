@@ -20,8 +20,11 @@ from neuroexapt.search.decisions import (
     sample,
 )
 from neuroexapt.search.derive import Gap, derive, discretisation_gap
+from neuroexapt.search.diagnosis import ASOSEDiagnostics, diagnose_history, diagnose_log
 from neuroexapt.search.expand import Expansion
+from neuroexapt.search.finding import CHECKS, HEADINGS, Diagnosis, Finding
 from neuroexapt.search.frameworks import ImprovedASOSEFramework, OriginalASOSE
+from neuroexapt.search.history import SearchHistory
 from neuroexapt.search.logs import SearchRun, read_runs
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.record import SearchEpoch
@@ -31,15 +34,20 @@ from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
 __all__ = [
+    "CHECKS",
+    "HEADINGS",
     "PUBLISHED",
+    "ASOSEDiagnostics",
     "AlphaConfig",
     "Annealing",
     "Cell",
     "CellScores",
     "CollapseRule",
     "Decision",
+    "Diagnosis",
     "Expansion",
     "ExpansionConfig",
+    "Finding",
     "Gap",
     "ImprovedASOSEFramework",
     "Mixed",
@@ -47,6 +55,7 @@ __all__ = [
     "OriginalASOSE",
     "SearchConfig",
     "SearchEpoch",
+    "SearchHistory",
     "SearchRun",
     "Searching",
     "Temperature",
@@ -56,6 +65,8 @@ __all__ = [
     "darts",
     "decisions",
     "derive",
+    "diagnose_history",
+    "diagnose_log",
     "discretisation_gap",
     "explore",
     "improved",

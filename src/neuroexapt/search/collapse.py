@@ -12,7 +12,7 @@ cause); DARTS+, Liang et al. 2019, arXiv:1909.06035 (counted skips).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from types import MappingProxyType
@@ -26,6 +26,8 @@ COLLAPSED = 5 / 8
 """Share of skips among the normal cell's edges from which a derived network is of no use."""
 FEWEST = 4
 """Epochs from which a trend can be read at all."""
+WINDOW, LAG = 5, 4
+"""Eigenvalues in an average, and how many measurements before it the other was taken."""
 
 
 def is_collapsed(run: SearchRun) -> bool:
@@ -178,23 +180,30 @@ def _gap(train: float, valid: float) -> float:
     return max(1 - train / valid, -1.0) if valid > 0 else -float(train > 0)
 
 
-def eigenvalue_ratio(run: SearchRun, window: int = 5, lag: int = 4) -> float | None:
-    """How far the largest eigenvalue has risen at most, between averages of `window` measurements.
+def rises(values: Sequence[float], window: int = WINDOW, lag: int = LAG) -> list[float]:
+    """How each average of `window` measurements compares with the one `lag` measurements before.
 
     Args:
-        run: in which it was measured.
+        values: earliest first.
         window: measurements in an average.
         lag: how many measurements before the other average was taken.
 
     Returns:
-        The largest ratio of an average to the one before; None with too few measurements.
+        Ratios, earliest first; without those to averages that aren't above 0.
+
+    Example:
+        >>> rises([1, 1, 3], window=1, lag=2)
+        [3.0]
 
     Source: RobustDARTS, Zela et al. 2020, arXiv:1909.09656, section 4.3.
     """
-    values = run.ev_max
     means = [fmean(values[i : i + window]) for i in range(len(values) - window + 1)]
-    ratios = [now / before for before, now in zip(means, means[lag:], strict=False) if before > 0]
-    return max(ratios, default=None)
+    return [now / before for before, now in zip(means, means[lag:], strict=False) if before > 0]
+
+
+def eigenvalue_ratio(run: SearchRun) -> float | None:
+    """How far the largest eigenvalue has risen at most; None with too few measurements."""
+    return max(rises(run.ev_max), default=None)
 
 
 def eigenvalue_over(ratio: float) -> Callable[[SearchRun], bool | None]:

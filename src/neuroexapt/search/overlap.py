@@ -1,6 +1,6 @@
 """Whether two loaders give the same samples: alpha has to be judged on what weights never saw."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from hashlib import blake2b
 from typing import Any
 
@@ -39,6 +39,25 @@ def num_shared(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> int:
         known = _digests(train_loader)
         return sum(digest in known for digest in _digests(val_loader))
     return sum(1 for _ in val_loader) if train_loader is val_loader else 0
+
+
+def shows_samples(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> bool:
+    """Whether two loaders are of a kind that shows which samples they share.
+
+    `DataLoader`s over two data sets don't: both may be made of the same images.
+    """
+    if isinstance(train_loader, DataLoader) and isinstance(val_loader, DataLoader):
+        own, held_out = _whole(train_loader.dataset), _whole(val_loader.dataset)
+        return own is held_out and isinstance(own, Sized)
+    lists = isinstance(train_loader, Sequence) and isinstance(val_loader, Sequence)
+    return lists or train_loader is val_loader
+
+
+def _whole(dataset: Dataset[Any]) -> Dataset[Any]:
+    """The data set underneath any subsets."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
 
 
 def _indices(dataset: Dataset[Any]) -> tuple[Dataset[Any], frozenset[int]]:

@@ -38,13 +38,15 @@ from neuroexapt.training import (
     set_lr,
     train_epoch,
 )
-from neuroexapt.training.loaders import pairs
+from neuroexapt.training.loaders import pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
 BACKWARD = 2
 """What a backward pass takes, in forward passes."""
 EXAMPLES = 8
 """Samples that expansions are checked on."""
+PASSES = 1000
+"""More than alpha ever makes over its data in one epoch; so each pass has a number of its own."""
 CALIBRATION = 8
 """Training batches that a committed network's norms are estimated on before it is judged."""
 
@@ -108,6 +110,8 @@ class Searching:
             train_loader: yields (inputs, targets), for the weights; again for every epoch.
             val_loader: likewise, held out from the weights.
 
+        Loaders with `set_epoch` are told a new number for every pass.
+
         Raises:
             SearchError: if both loaders are one, or alpha has no part in what is computed.
             TrainingError: if a loss isn't finite.
@@ -128,9 +132,12 @@ class Searching:
         self.steps.begin_epoch()
         set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
-        beside = endless(for_alpha) if searching and config.alpha.unit == "batches" else None
+        by_batches = searching and config.alpha.unit == "batches"
+        beside = endless(for_alpha, PASSES * epoch) if by_batches else None
+        tell_epoch(train_loader, epoch)
         trained = self._train(train_loader, phase, beside)
         if searching and self._is_turn(epoch):
+            tell_epoch(for_alpha, PASSES * epoch)
             for inputs, targets in pairs(for_alpha, device_of(self.network)):
                 self._alpha_step(inputs, targets)
         if searching:

@@ -23,6 +23,12 @@ def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
     return next(pairs(loader))
 
 
+def tell_epoch(loader: Iterable[Any], epoch: int) -> None:
+    """Let a loader with `set_epoch` know which epoch its batches are for, so that they differ."""
+    if hasattr(loader, "set_epoch"):
+        loader.set_epoch(epoch)
+
+
 def pairs(
     loader: Iterable[Any], device: torch.device | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:

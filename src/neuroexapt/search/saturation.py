@@ -1,0 +1,75 @@
+"""How soft draws are: whether alpha still gets a gradient through Gumbel-softmax."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neuroexapt.search.alpha import SATURATED
+from neuroexapt.search.decisions import relaxed_sample
+from neuroexapt.search.movement import normalised_entropy
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """What draws at some temperature are like.
+
+    Attributes:
+        share: of the samples whose largest value is above `SATURATED`.
+        jacobian: median Frobenius norm of a sample's derivative in alpha.
+        entropy: of the samples over its maximum, mean.
+    """
+
+    share: float
+    jacobian: float
+    entropy: float
+
+
+def saturation(
+    alphas: Sequence[Tensor], temperature: float, generator: torch.Generator, draws: int = 256
+) -> Saturation:
+    """Draw from every decision, as a search does, and measure the samples.
+
+    Args:
+        alphas: each of shape (operations,).
+        temperature: of the draws.
+        generator: the only source of randomness.
+        draws: from each decision.
+
+    Example:
+        >>> even = [torch.zeros(8)]
+        >>> soft = saturation(even, 5.0, torch.Generator().manual_seed(0))
+        >>> hard = saturation(even, 0.1, torch.Generator().manual_seed(0))
+        >>> soft.share, hard.share > 0.5
+        (0.0, True)
+    """
+    samples = [
+        relaxed_sample(alpha.detach(), temperature, generator)
+        for alpha in alphas
+        for _ in range(draws)
+    ]
+    norms = torch.stack([sample_jacobian(soft, temperature).norm() for soft in samples])
+    peaks = torch.stack([soft.max() for soft in samples])
+    entropies = [normalised_entropy(soft) for soft in samples]
+    return Saturation(
+        share=float((peaks > SATURATED).float().mean()),
+        jacobian=float(norms.median()),
+        entropy=sum(entropies) / len(entropies),
+    )
+
+
+def sample_jacobian(soft: Tensor, temperature: float) -> Tensor:
+    """The derivative of a relaxed sample in alpha: (diag(s) - s s^T) / T.
+
+    That alpha enters by its log-softmax makes no difference: what this subtracts from all entries
+    alike, softmax doesn't see.
+
+    Args:
+        soft: the sample s, shape (operations,).
+        temperature: T.
+
+    Returns:
+        Shape (operations, operations); a row for each entry of the sample.
+    """
+    return (torch.diag(soft) - torch.outer(soft, soft)) / temperature

@@ -1,0 +1,147 @@
+"""Checks that architecture parameters and weights are trained apart, and each enough."""
+
+import math
+
+from neuroexapt.search.balance import Rate
+from neuroexapt.search.config import SearchConfig
+from neuroexapt.search.finding import Finding, not_measured
+
+ENOUGH = 0.5
+"""Alpha's steps for each of the weights': half of what DARTS and GDAS take."""
+BALANCED = (1e-3, 1e3)
+"""Alpha's relative rate over the weights': within these both learn at once."""
+
+
+def leakage(config: SearchConfig, alpha_steps: int) -> Finding:
+    """Whether alpha is trained on the data that the weights are trained on.
+
+    Args:
+        config: of the search.
+        alpha_steps: that were taken so far.
+    """
+    leaks = config.alpha.data == "training"
+    steps = f"{alpha_steps:,} steps so far"
+    return Finding(
+        check="leakage",
+        severity="critical" if leaks else "ok",
+        value=float(leaks),
+        threshold="any of alpha's data is training data",
+        meaning=(
+            f"Alpha is trained on the weights' training data ({steps}), so that it prefers what "
+            "learns these by heart."
+            if leaks
+            else f"Alpha is trained on held-out data ({steps})."
+        ),
+        remedy='AlphaConfig(data="held-out")' if leaks else "",
+    )
+
+
+def shared_samples(shared: int | None) -> Finding:
+    """Whether the loaders give the same samples.
+
+    Args:
+        shared: held-out samples that the training has too; None where that can't be seen.
+    """
+    if shared is None:
+        return not_measured(
+            "shared samples",
+            "the loaders are of a kind that doesn't show which samples they take; give DataLoaders "
+            "over subsets of one data set, or lists of batches",
+        )
+    return Finding(
+        check="shared samples",
+        severity="critical" if shared else "ok",
+        value=shared,
+        threshold="above 0",
+        meaning=(
+            f"{shared:,} held-out samples are in the training loader too, so that held-out figures "
+            "tell what is known by heart."
+            if shared
+            else "The two loaders share no sample."
+        ),
+        remedy="torch.utils.data.random_split(data, [0.5, 0.5])" if shared else "",
+    )
+
+
+def alpha_steps(
+    alpha: int, weights: int, expected: float, config: SearchConfig, operations: int | None = None
+) -> Finding:
+    """Whether alpha takes enough steps, for the weights and for coming to a decision.
+
+    Args:
+        alpha: its steps, over whole turns.
+        weights: steps of the weights meanwhile.
+        expected: alpha's steps in the whole search, at this rate.
+        config: of the search.
+        operations: of a decision, which tells how far alpha has to move; None if it isn't known.
+    """
+    share, lr = alpha / weights, config.alpha.lr
+    reach, needed = expected * lr, _to_decide(operations)
+    few, short = share < ENOUGH, reach < needed
+    told = f"Alpha steps {share:.2g} times for each step of the weights"
+    distance = (
+        f"in the whole search, {expected:,.0f} steps of {lr:g} move it by {reach:.2g} or so, and "
+        f"for an even chance of one operation it takes {needed:.2g}"
+    )
+    return Finding(
+        check="too few alpha steps",
+        severity="warning" if few else "notice" if short else "ok",
+        value=share,
+        threshold=f"below {ENOUGH:g} a weight step",
+        meaning=f"{told}{', and once in DARTS and GDAS' if few else ''}"
+        f"{f'; {distance}' if short else ''}.",
+        remedy='AlphaConfig(every=1, unit="batches")'
+        if few
+        else f"AlphaConfig(lr={lr * needed / reach:.1g})"
+        if short
+        else "",
+    )
+
+
+def _to_decide(operations: int | None) -> float:
+    """How far the parameters have to move until one operation has half of the probability.
+
+    That of K has when its parameter is ln(K - 1) above the others, which half way come down.
+    """
+    return math.log(max(operations - 1, 1)) / 2 if operations is not None else 0.0
+
+
+def gradient_imbalance(alpha: Rate, weights: Rate) -> Finding:
+    """Whether one of the two moves so much faster that the other stands still for it.
+
+    Args:
+        alpha: how fast the architecture parameters would be moved.
+        weights: likewise, at the peak of their learning rate.
+    """
+    low, high = BALANCED
+    threshold = f"outside {low:g} to {high:g}"
+    if not math.isfinite(alpha.gradient + weights.gradient):
+        return not_measured("gradient imbalance", "a gradient isn't finite")
+    if not alpha.gradient:
+        return Finding(
+            check="gradient imbalance",
+            severity="critical",
+            value=0.0,
+            threshold=threshold,
+            meaning="No gradient at all gets through to alpha, so that it isn't learnt.",
+            remedy="Annealing(start=2.0, floor=1.0)",
+        )
+    if not alpha.length or not weights.relative:
+        what = "alpha is all zeros" if not alpha.length else "the weights have no gradient"
+        return not_measured("gradient imbalance", f"{what}, so that rates can't be compared")
+    ratio = alpha.relative / weights.relative
+    apart = not low <= ratio <= high
+    slower = "slower" if ratio < low else "faster"
+    return Finding(
+        check="gradient imbalance",
+        severity="warning" if apart else "ok",
+        value=ratio,
+        threshold=threshold,
+        meaning=(
+            f"A step of descent would move alpha {ratio:.2g} times as far as the weights, relative "
+            f"to their lengths: so much {slower} that they don't learn together."
+            if apart
+            else f"Alpha and weights move at rates that fit ({ratio:.2g} to 1)."
+        ),
+        remedy=f"AlphaConfig(lr={alpha.lr / ratio:.1g})" if apart else "",
+    )

@@ -1,0 +1,81 @@
+"""Look at a search without leaving a trace in it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.errors import DataError
+from neuroexapt.signals.untouched import untouched
+from neuroexapt.training import first_batch
+from neuroexapt.training.loaders import pairs
+from neuroexapt.training.modes import device_of
+
+
+@contextmanager
+def undisturbed(network: nn.Module, loaders: Iterable[Iterable[Any]]) -> Iterator[None]:
+    """Put back what measuring changes: modes, buffers, what runs, and all random numbers.
+
+    Gradients that wait in `.grad` and the weights are for the body to leave alone.
+
+    Args:
+        network: with decisions.
+        loaders: that are drawn from inside; generators of their own are put back too.
+    """
+    held = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
+    with untouched(network, device_of(network)):
+        try:
+            yield
+        finally:
+            for generator, state in held:
+                generator.set_state(state)
+
+
+def first_samples(
+    loader: Iterable[Any], count: int, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """A loader's first batches, as many as hold so many samples; fewer if it has no more.
+
+    Raises:
+        DataError: if the loader yields nothing usable, or is used up by being looked at.
+    """
+    first_batch(loader)
+    found: list[tuple[Tensor, Tensor]] = []
+    for batch in batches(loader, device):
+        found.append(batch)
+        if sum(len(inputs) for inputs, _ in found) >= count:
+            break
+    return found
+
+
+def batches(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """A loader's batches, but those of a single sample, which norms can't go by in train mode.
+
+    Raises:
+        DataError: if the loader yields nothing usable.
+    """
+    empty = True
+    for inputs, targets in pairs(loader, device):
+        if len(inputs) > 1:
+            empty = False
+            yield inputs, targets
+    if empty:
+        raise DataError(
+            "the loader yields single samples, which norms can't be trained on; give batches of 2 "
+            "samples or more"
+        )
+
+
+def _generators(loader: Iterable[Any]) -> list[torch.Generator]:
+    """Those that a `DataLoader` draws from, but torch's own."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    parts = (
+        loader,
+        getattr(loader, "sampler", None),
+        batch_sampler,
+        getattr(batch_sampler, "sampler", None),
+    )
+    found = [getattr(part, "generator", None) for part in parts]
+    return [generator for generator in found if isinstance(generator, torch.Generator)]
