@@ -108,7 +108,7 @@ def test_diagnose_majority_tells_whether_anything_is_learnt(capsys: pytest.Captu
         (["log.json", "--run", "-1"], "'--run'"),
         (["log.json", "--majority", "2"], "'--majority'"),
         (["log.json", "--epochs", "5"], "n_epochs is 5, but skips_normal has 50 epochs"),
-        (["."], ". holds no search"),
+        (["."], "holds no run: there is no config.json"),
         ([".", "--run", "0"], "a folder holds one search"),
         (["log.json", "--josn"], "No such option: --josn"),
     ],

@@ -47,7 +47,7 @@ def test_checkpoint_round_trip(tmp_path: Path):
     }
     saved = checkpoint(weights)
     write_checkpoint(tmp_path / "c", saved)
-    found = read_checkpoint(tmp_path / "c")
+    found = read_checkpoint(tmp_path / "c", Progress)
     assert found.weights.keys() == weights.keys()
     for name, tensor in weights.items():
         assert torch.equal(found.weights[name], tensor)
@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 def test_read_checkpoint_names_a_missing_file(folder: Path, name: str):
     (folder / name).unlink()
     with pytest.raises(RunError, match=rf"{name} is missing"):
-        read_checkpoint(folder)
+        read_checkpoint(folder, Progress)
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
@@ -91,7 +91,7 @@ def test_read_checkpoint_names_a_truncated_file(folder: Path, name: str):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(RunError, match=rf"{name} is damaged"):
-        read_checkpoint(folder)
+        read_checkpoint(folder, Progress)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -100,14 +100,14 @@ def test_read_checkpoint_names_a_file_with_one_flipped_bit(folder: Path, name: s
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(RunError, match=rf"{name} is damaged: its content is not what was written"):
-        read_checkpoint(folder)
+        read_checkpoint(folder, Progress)
 
 
 def test_read_checkpoint_refuses_another_format(folder: Path):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(RunError, match="is of format 99, but this version reads 1"):
-        read_checkpoint(folder)
+        read_checkpoint(folder, Progress)
 
 
 def test_read_checkpoint_refuses_one_without_progress(tmp_path: Path):
@@ -119,7 +119,7 @@ def test_read_checkpoint_refuses_one_without_progress(tmp_path: Path):
     manifest["files"]["state.json"] = sha256(b"{}")
     (tmp_path / "c" / "manifest.json").write_bytes(to_json(manifest))
     with pytest.raises(RunError, match="is complete but no checkpoint of this version"):
-        read_checkpoint(tmp_path / "c")
+        read_checkpoint(tmp_path / "c", Progress)
 
 
 def test_write_checkpoint_refused_leaves_nothing(tmp_path: Path):

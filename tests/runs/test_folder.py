@@ -63,14 +63,14 @@ def test_forget_after_removes_later_ones_and_leftovers(folder: RunFolder):
 def test_load_checkpoint_damaged_suggests_the_one_before(folder: RunFolder):
     (folder.checkpoint(4) / "model.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match=r"model\.safetensors is damaged.*--resume .*epoch-0003$"):
-        load_checkpoint(folder, folder.checkpoint(4))
-    assert load_checkpoint(folder, folder.checkpoint(3)).progress.epochs == 3
+        load_checkpoint(folder, folder.checkpoint(4), Progress)
+    assert load_checkpoint(folder, folder.checkpoint(3), Progress).progress.epochs == 3
 
 
 def test_load_checkpoint_first_damaged_says_that_none_is_before(folder: RunFolder):
     (folder.checkpoint(1) / "state.json").unlink()
     with pytest.raises(RunError, match=r"state\.json is missing; there is no checkpoint before"):
-        load_checkpoint(folder, folder.checkpoint(1))
+        load_checkpoint(folder, folder.checkpoint(1), Progress)
 
 
 def test_load_checkpoint_that_is_not_there_names_those_that_are(folder: RunFolder):
@@ -78,7 +78,7 @@ def test_load_checkpoint_that_is_not_there_names_those_that_are(folder: RunFolde
     with pytest.raises(
         RunError, match=rf"no checkpoint .*epoch-0042; give one of .* kept: {kept}$"
     ):
-        load_checkpoint(folder, folder.checkpoint(42))
+        load_checkpoint(folder, folder.checkpoint(42), Progress)
 
 
 def test_find_run_by_folder_or_checkpoint(folder: RunFolder):

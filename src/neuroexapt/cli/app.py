@@ -10,6 +10,8 @@ from neuroexapt.cli.diagnose import EXAMPLES as DIAGNOSE_EXAMPLES
 from neuroexapt.cli.diagnose import diagnose
 from neuroexapt.cli.grow import EXAMPLES as GROW_EXAMPLES
 from neuroexapt.cli.grow import grow
+from neuroexapt.cli.search import EXAMPLES as SEARCH_EXAMPLES
+from neuroexapt.cli.search import search
 from neuroexapt.cli.wording import complain, warnings_printed
 
 app = typer.Typer(
@@ -20,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command(no_args_is_help=True, epilog=GROW_EXAMPLES)(grow)
+app.command(no_args_is_help=True, epilog=SEARCH_EXAMPLES)(search)
 app.command(no_args_is_help=True, epilog=DIAGNOSE_EXAMPLES)(diagnose)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from neuroexapt.cli.failing import failing
 from neuroexapt.cli.findings import diagnoses_table, diagnosis_page
 from neuroexapt.errors import DataError, RunError
+from neuroexapt.runs import read_search
 from neuroexapt.search import (
     ASOSEDiagnostics,
     Diagnosis,
@@ -108,15 +109,6 @@ def _subjects(
     if run >= len(runs):
         raise DataError(f"{path} has no run {run}; its runs are 0 to {len(runs) - 1}")
     return [runs[run]]
-
-
-def read_search(folder: Path) -> SearchHistory:
-    """The search that a folder holds.
-
-    Raises:
-        RunError: always, as nothing stores a search in a folder yet.
-    """
-    raise RunError(f"{folder} holds no search; give a log of searches in JSON")
 
 
 def _show(console: Console, path: Path, found: Sequence[Diagnosis]) -> None:

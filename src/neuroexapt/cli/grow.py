@@ -1,8 +1,6 @@
 """`neuroexapt grow`: train a network that grows."""
 
 import math
-import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from neuroexapt.cli.failing import failing
-from neuroexapt.cli.interrupt import CODE, interrupts_raised
+from neuroexapt.cli.failing import failing, stoppable
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
-from neuroexapt.cli.wording import complain
 from neuroexapt.errors import RunError
 from neuroexapt.growth import POLICIES
 from neuroexapt.runs import (
@@ -233,7 +229,7 @@ def grow(
     if isinstance(run, Summary):
         print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
         return
-    with failing(1), _stoppable(run), _reporter() as reporter:
+    with failing(1), stoppable(run.folder.path, "grow"), _reporter() as reporter:
         run.finish(reporter)
 
 
@@ -290,23 +286,3 @@ def _reporter() -> Iterator[Reporter]:
             yield terminal
     else:
         yield Plain()
-
-
-@contextmanager
-def _stoppable(run: Run) -> Iterator[None]:
-    """Say how to go on where the user stops a run, or whatever reads its output does."""
-    again = f"neuroexapt grow --resume {shlex.quote(str(run.folder.path))}"
-    kept = f"the run is kept up to its newest checkpoint, go on with: {again}"
-    try:
-        with interrupts_raised():
-            yield
-    except KeyboardInterrupt as error:
-        complain(f"interrupted; {kept}")
-        raise typer.Exit(CODE) from error
-    except OSError as error:
-        if error.filename is not None:
-            raise  # a file's, not that of stdout
-        complain(f"stdout cannot be written ({error.strerror}); {kept}")
-        # Python would try again as it ends, and say so.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from error

@@ -5,22 +5,44 @@ from neuroexapt.runs.events import read_events
 from neuroexapt.runs.grown import load_model
 from neuroexapt.runs.reporter import Beginning, Reporter, Silent
 from neuroexapt.runs.run import Run, grow, read_summary, reopen, resume, start
+from neuroexapt.runs.search_config import METHODS, SPACES, SearchRunConfig, configure_search
+from neuroexapt.runs.search_reporter import SearchReporter, SilentSearch
+from neuroexapt.runs.search_run import (
+    TrackedSearch,
+    read_search,
+    read_search_summary,
+    reopen_search,
+    start_search,
+)
+from neuroexapt.runs.search_summary import SearchSummary
 from neuroexapt.runs.summary import Summary
 
 __all__ = [
+    "METHODS",
+    "SPACES",
     "Beginning",
     "GrowConfig",
     "Reporter",
     "Run",
+    "SearchReporter",
+    "SearchRunConfig",
+    "SearchSummary",
     "Silent",
+    "SilentSearch",
     "Summary",
+    "TrackedSearch",
     "configure",
+    "configure_search",
     "grow",
     "load_model",
     "read_events",
+    "read_search",
+    "read_search_summary",
     "read_settings",
     "read_summary",
     "reopen",
+    "reopen_search",
     "resume",
     "start",
+    "start_search",
 ]

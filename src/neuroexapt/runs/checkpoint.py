@@ -8,7 +8,7 @@ It holds `model.safetensors`, the weights; `edits.json`, what made the seed mode
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -22,45 +22,57 @@ FORMAT = 1
 FILES = ("model.safetensors", "edits.json", "state.safetensors", "state.json")
 
 
-class Progress(BaseModel):
-    """How far a run is.
+class Moment(BaseModel):
+    """How far any run is.
 
     Attributes:
         epochs: trained so far.
+        events: size in bytes of `events.jsonl`.
+        seconds: wall time spent so far, in all sittings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int
+    events: int
+    seconds: float
+
+
+class Progress(Moment):
+    """How far a run that grows is.
+
+    Attributes:
         training_flops: spent on training steps.
         history: one record an epoch.
         grower: the grower's state; None where nothing grows.
         scaler: the gradient scaler's state; None without one.
-        events: size in bytes of `events.jsonl`.
-        seconds: wall time spent so far, in all sittings.
         params_seed: parameters of the seed model.
         macs_seed: multiply-accumulates of the seed model for one sample.
         num_classes: outputs of the model.
         image_shape: channels, height and width of its inputs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int
     training_flops: int
     history: list[dict[str, Any]]
     grower: dict[str, Any] | None
     scaler: dict[str, Any] | None
-    events: int
-    seconds: float
     params_seed: int
     macs_seed: int
     num_classes: int
     image_shape: tuple[int, int, int]
 
 
+M = TypeVar("M", bound=Moment)
+
+
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(Generic[M]):
     """Everything that a run goes on with.
 
     Attributes:
         weights: parameters and persistent buffers by name; of tied ones, the first name.
-        edits: as `dump_edits` gives them.
+        edits: what made the seed model this one: edits as `dump_edits` gives them, or a search's
+            expansions.
         tensors: of the optimiser and the random numbers, by `optimizer.` or `random.` and a name.
         rest: of the optimiser and the random numbers, what is no tensor.
         progress: how far the run is.
@@ -70,7 +82,7 @@ class Checkpoint:
     edits: list[dict[str, Any]]
     tensors: dict[str, Tensor]
     rest: dict[str, Any]
-    progress: Progress
+    progress: M
 
 
 class _Manifest(BaseModel):
@@ -80,7 +92,7 @@ class _Manifest(BaseModel):
     files: dict[str, str]
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(path: Path, checkpoint: Checkpoint[Any]) -> None:
     """Write a checkpoint's folder.
 
     Raises:
@@ -99,8 +111,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_folder(path, files | {"manifest.json": to_json(manifest.model_dump())})
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, kind: type[M]) -> Checkpoint[M]:
     """Read a checkpoint's folder, after checking every file of it.
+
+    Args:
+        path: of the folder.
+        kind: what its progress is.
 
     Raises:
         RunError: naming the file, if one is missing or damaged.
@@ -109,7 +125,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     contents = [_checked(path / name, manifest.files.get(name)) for name in FILES]
     try:
         state = json.loads(contents[3])
-        progress = Progress.model_validate(state.pop("progress"))
+        progress = kind.model_validate(state.pop("progress"))
         return Checkpoint(
             load(contents[0]), json.loads(contents[1]), load(contents[2]), state, progress
         )

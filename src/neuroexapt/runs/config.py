@@ -183,13 +183,19 @@ def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
     if isinstance(growth, Mapping):
         default = DEFAULT_GROWTH.get(data, GrowthConfig())
         given["growth"] = default.model_dump() | dict(growth)
-    data_dir = given.get("data_dir") or None
-    if isinstance(data_dir, str | os.PathLike | None):  # anything else is refused with the rest
-        if data not in DATASETS:
-            given["data"] = str(Path(data_dir or ".", data).absolute())
-            given["data_dir"] = None
-        elif data_dir is not None:
-            given["data_dir"] = str(Path(data_dir).absolute())
+    given = located(given, data)
     return defaults | {
         name: value for name, value in given.items() if value is not None or name == "growth"
     }
+
+
+def located(given: dict[str, Any], data: str) -> dict[str, Any]:
+    """Settings whose paths are absolute, so that a run can be resumed from anywhere."""
+    data_dir = given.get("data_dir") or None
+    if not isinstance(data_dir, str | os.PathLike | None):
+        return given  # refused with whatever else is wrong
+    if data not in DATASETS:
+        return given | {"data": str(Path(data_dir or ".", data).absolute()), "data_dir": None}
+    if data_dir is not None:
+        return given | {"data_dir": str(Path(data_dir).absolute())}
+    return given

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -85,6 +86,16 @@ class EventLog:
     def close(self) -> None:
         """Let other processes write."""
         self._file.close()
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[EventLog]:
+    """A run's events, closed again only if what is inside fails: the run goes on with them."""
+    log = EventLog(path)
+    with ExitStack() as on_failure:
+        on_failure.callback(log.close)
+        yield log
+        on_failure.pop_all()
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from neuroexapt.errors import RunError
-from neuroexapt.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from neuroexapt.runs.checkpoint import Checkpoint, M, read_checkpoint, write_checkpoint
 from neuroexapt.runs.durable import TEMPORARY, remove_folder, writing
 
 _NAME = re.compile(r"epoch-(\d+)")
@@ -128,7 +129,7 @@ def find_run(path: Path) -> tuple[RunFolder, Path | None]:
     return folder, path if inside else None
 
 
-def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint, best: int) -> None:
+def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint[Any], best: int) -> None:
     """Write a checkpoint, then remove those that are neither among the newest nor the best.
 
     Args:
@@ -152,8 +153,8 @@ def forget_after(folder: RunFolder, epochs: int) -> None:
         remove_folder(path)
 
 
-def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def load_checkpoint(folder: RunFolder, path: Path, kind: type[M]) -> Checkpoint[M]:
+    """Read a checkpoint, whose progress is of some kind.
 
     Raises:
         RunError: if there is none, naming those that there are; or if it is damaged, naming the
@@ -163,7 +164,7 @@ def load_checkpoint(folder: RunFolder, path: Path) -> Checkpoint:
         names = ", ".join(there.name for there in folder.checkpoints.values()) or "none"
         raise RunError(f"there is no checkpoint {path}; give one of those that are kept: {names}")
     try:
-        return read_checkpoint(path)
+        return read_checkpoint(path, kind)
     except RunError as error:
         checkpoints = list(folder.checkpoints.values())
         earlier = checkpoints[: checkpoints.index(path)] if path in checkpoints else []

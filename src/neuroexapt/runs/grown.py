@@ -7,14 +7,18 @@ import torch
 from neuroexapt.edits import load_edits, replay
 from neuroexapt.errors import EditError, RunError
 from neuroexapt.graph import LivingModel
+from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import read_config
 from neuroexapt.runs.folder import find_run, load_checkpoint
+from neuroexapt.runs.search_run import is_search, load_derived
 from neuroexapt.runs.session import EXAMPLES, load_weights
 from neuroexapt.training import build_model
 
 
 def load_model(path: str | Path) -> LivingModel:
     """Load the network that a run has grown, on the CPU and in eval mode; its data isn't needed.
+
+    What a search has found is loaded likewise, as a plain network that can grow on.
 
     Args:
         path: the run's folder, for its newest checkpoint, or one of its checkpoints.
@@ -24,11 +28,13 @@ def load_model(path: str | Path) -> LivingModel:
         TraceError: if the seed model can't be built any more.
     """
     folder, asked = find_run(Path(path))
+    if is_search(folder):
+        return load_derived(path)
     config = read_config(folder.config)
     newest = asked or folder.latest
     if newest is None:
         raise RunError(f"{folder.path} holds no checkpoint yet; resume the run")
-    checkpoint = load_checkpoint(folder, newest)
+    checkpoint = load_checkpoint(folder, newest, Progress)
     progress = checkpoint.progress
     channels, height, width = progress.image_shape
     model = build_model(

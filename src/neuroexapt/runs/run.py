@@ -1,16 +1,15 @@
 """A run from its start, or from where it stopped, to its end."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from neuroexapt.errors import RunError, TrainingError
+from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import GrowConfig, moved, read_config
 from neuroexapt.runs.durable import replace_file, to_json
-from neuroexapt.runs.events import EventLog, read_events
+from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.finish import train_to_end
 from neuroexapt.runs.folder import (
     RunFolder,
@@ -79,7 +78,7 @@ def start(config: GrowConfig, out: Path, command: str | None = None) -> Run:
         session = build(config)
     make_folder(folder)
     replace_file(folder.config, to_json(config.model_dump(mode="json")))
-    with _open_log(folder) as log:
+    with open_log(folder.events) as log:
         return _begin(folder, session, log, command)
 
 
@@ -105,7 +104,7 @@ def reopen(path: Path, device: str | None = None, threads: int | None = None) ->
     if asked is None and folder.summary.exists():
         return read_summary(folder.summary)
     config = moved(read_config(folder.config), device, threads)
-    with num_threads(config.threads), _open_log(folder) as log:
+    with num_threads(config.threads), open_log(folder.events) as log:
         return _reopen(folder, asked or folder.latest, config, log)
 
 
@@ -162,21 +161,13 @@ def read_summary(path: Path) -> Summary:
         ) from error
 
 
-@contextmanager
-def _open_log(folder: RunFolder) -> Iterator[EventLog]:
-    """A run's events, closed again only if what is inside fails: the run goes on with them."""
-    log = EventLog(folder.events)
-    with ExitStack() as on_failure:
-        on_failure.callback(log.close)
-        yield log
-        on_failure.pop_all()
-
-
 def _begin(folder: RunFolder, session: Session, log: EventLog, command: str | None) -> Run:
     """Write down a run's start, and the checkpoint that it can always be resumed from."""
     cost = session.seed_cost
     log.append(
-        "start", {"command": command, "params": cost.params, "macs": cost.macs} | where(session)
+        "start",
+        {"command": command, "params": cost.params, "macs": cost.macs}
+        | where(session.config.device, session.config.threads),
     )
     save_checkpoint(folder, take_down(session, log.position), best=0)
     return Run(folder, session, log, command)
@@ -185,7 +176,7 @@ def _begin(folder: RunFolder, session: Session, log: EventLog, command: str | No
 def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: EventLog) -> Run:
     if path is None:
         return _begin_again(folder, config, log)
-    checkpoint = load_checkpoint(folder, path)
+    checkpoint = load_checkpoint(folder, path, Progress)
     session = build(config, checkpoint)
     # In this order, so that a kill in between leaves a run that can be resumed: without a summary
     # it isn't over, and the events may be longer than the newest checkpoint knows, never shorter.
@@ -193,7 +184,11 @@ def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: Event
     forget_after(folder, checkpoint.progress.epochs)
     log.cut(checkpoint.progress.events)
     command = read_events(folder.events)[0].get("command")
-    log.append("resume", {"epochs": checkpoint.progress.epochs} | where(session))
+    log.append(
+        "resume",
+        {"epochs": checkpoint.progress.epochs}
+        | where(session.config.device, session.config.threads),
+    )
     return Run(folder, session, log, command)
 
 

@@ -1,13 +1,14 @@
 """Everything that trains, built from a configuration; taken down into a checkpoint and put back."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuroexapt.edits import dump_edits, load_edits, replay
 from neuroexapt.errors import EditError, RunError
@@ -67,7 +68,7 @@ class Session:
         return time.perf_counter() - self.began
 
 
-def build(config: GrowConfig, checkpoint: Checkpoint | None = None) -> Session:
+def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) -> Session:
     """Build what trains, as it was at a checkpoint or as it starts.
 
     Seeds all global random numbers.
@@ -129,7 +130,7 @@ def build(config: GrowConfig, checkpoint: Checkpoint | None = None) -> Session:
     return Session(config, data, train, validation, seed_cost, loop, began)
 
 
-def take_down(session: Session, events: int) -> Checkpoint:
+def take_down(session: Session, events: int) -> Checkpoint[Progress]:
     """All that `build` needs to go on from here.
 
     Args:
@@ -165,7 +166,16 @@ def take_down(session: Session, events: int) -> Checkpoint:
     )
 
 
-def load_weights(living: LivingModel, weights: dict[str, Tensor]) -> None:
+def by_part(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """A checkpoint's tensors by what they are of: what stands before the first dot."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    return parts
+
+
+def load_weights(living: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load a checkpoint's weights.
 
     Raises:
@@ -238,14 +248,11 @@ class Watched:
         self._batches.set_epoch(epoch)
 
 
-def _restore(loop: Loop, checkpoint: Checkpoint) -> None:
+def _restore(loop: Loop, checkpoint: Checkpoint[Progress]) -> None:
     """Put a loop where it was; the random numbers last, since building draws some."""
     progress = checkpoint.progress
     load_weights(loop.living, checkpoint.weights)
-    parts: dict[str, dict[str, Tensor]] = {"optimizer": {}, "random": {}}
-    for name, tensor in checkpoint.tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
+    parts = by_part(checkpoint.tensors)
     load_optimizer_state(loop.optimizer, parts["optimizer"], checkpoint.rest["optimizer"])
     loop.history = History.from_list(progress.history)
     loop.training_flops = progress.training_flops

@@ -115,13 +115,18 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
         stopped=_why_stopped(session),
         growth_stopped=grower.stopped if grower is not None else None,
         command=command,
-        **where(session),
+        **where(config.device, config.threads),
     )
 
 
-def where(session: Session) -> dict[str, Any]:
-    """What a run's outcome depends on besides its settings: `versions` and `machine`."""
-    device = torch.device(session.config.device)
+def where(on: str, threads: int) -> dict[str, Any]:
+    """What a run's outcome depends on besides its settings: `versions` and `machine`.
+
+    Args:
+        on: name of the device.
+        threads: of the CPU.
+    """
+    device = torch.device(on)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in NAMES},
@@ -129,7 +134,7 @@ def where(session: Session) -> dict[str, Any]:
             "system": platform.system(),
             "processor": name,
             "device": str(device),
-            "threads": session.config.threads,
+            "threads": threads,
         },
     }
 

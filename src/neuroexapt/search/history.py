@@ -60,7 +60,8 @@ class SearchHistory(BaseModel):
         """So many epochs, cut to whole turns of alpha, of which there is one at least.
 
         Example:
-            >>> history = SearchHistory(config=SearchConfig(), epochs=())
+            >>> every_third = {"alpha": {"every": 3, "unit": "epochs"}}
+            >>> history = SearchHistory(config=every_third, epochs=())
             >>> history.whole_turns(10), history.whole_turns(2)
             (9, 3)
         """

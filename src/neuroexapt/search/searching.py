@@ -278,15 +278,10 @@ class Searching:
     def state_dict(self) -> dict[str, Any]:
         """All that a search goes on from, beside the network's own state."""
         return {
-            "epoch": self.epoch,
-            "flops": self.flops,
-            "temperature": self.temperature.state_dict(),
-            "history": [record.model_dump(mode="json") for record in self.history],
-            "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
+            "progress": self.progress_dict(),
             "weights": self.weights.state_dict(),
             "alpha": self.alpha.state_dict(),
             "generator": self.generator.get_state(),
-            "heard": self.steps.heard,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -296,15 +291,30 @@ class Searching:
             state: of a search of the same network and settings; this one has to be new. The
                 network is expanded as that one's was; its weights are loaded after this.
         """
+        self.load_progress_dict(state["progress"])
+        self.weights.load_state_dict(state["weights"])
+        self.alpha.load_state_dict(state["alpha"])
+        self.generator.set_state(state["generator"])
+
+    def progress_dict(self) -> dict[str, Any]:
+        """How far the search is, as JSON values."""
+        return {
+            "epoch": self.epoch,
+            "flops": self.flops,
+            "temperature": self.temperature.state_dict(),
+            "history": [record.model_dump(mode="json") for record in self.history],
+            "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
+            "heard": self.steps.heard,
+        }
+
+    def load_progress_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `progress_dict` gave; expands the network, see `load_state_dict`."""
         self.expansions = [Expansion.model_validate(growth) for growth in state["expansions"]]
         for growth in self.expansions:
             self._expand(growth.after, growth.seed)
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
-        self.weights.load_state_dict(state["weights"])
-        self.alpha.load_state_dict(state["alpha"])
-        self.generator.set_state(state["generator"])
         self.steps.heard = state["heard"]
 
 

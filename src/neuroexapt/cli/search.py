@@ -1,0 +1,211 @@
+"""`neuroexapt search`: find an architecture by differentiable search."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from neuroexapt.cli.failing import failing, stoppable
+from neuroexapt.cli.searched import SearchPage
+from neuroexapt.errors import RunError
+from neuroexapt.runs import (
+    METHODS,
+    SPACES,
+    SearchSummary,
+    TrackedSearch,
+    configure_search,
+    read_settings,
+    reopen_search,
+    start_search,
+)
+
+_TO_BEGIN = "The search"
+_LIMITS = "Its end"
+_MACHINE = "Where it runs"
+
+EXAMPLES = """[bold]Examples[/]
+
+  neuroexapt search digits
+
+  neuroexapt search cifar10 --space nasbench201 --epochs 40 --out runs/cells
+
+  neuroexapt search cifar10 --method original --seed 1
+
+  neuroexapt search photos/ --image-size 32 --space my_models:small_net
+
+  neuroexapt search --resume runs/cells
+
+  neuroexapt diagnose runs/cells
+"""
+
+
+def search(
+    context: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="digits, cifar10, cifar100, or a folder with one folder of images for each class.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the data lies; without it, CIFAR is downloaded.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PX",
+            min=1,
+            help="Side in pixels of the square that a folder's images are brought to.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PKG.MOD:FACTORY",
+            help=f"What is searched: {', '.join(SPACES)}, or the convolutions of a model of yours.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"How: {', '.join(METHODS)}.", rich_help_panel=_TO_BEGIN),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Channels of the space's first cells.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="S", min=0, help="Of every random choice.", rich_help_panel=_TO_BEGIN),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Settings in TOML or JSON; options given here override them.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the search, new or empty; without it, one in runs/.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Go on with the search in this folder, or from one of its checkpoints.",
+            rich_help_panel=_TO_BEGIN,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Epochs, those of training on at the end included; without it, what suits the "
+            "data.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    max_flops: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F",
+            help="Training FLOPs to stop at, as 2e13; training on takes what the search leaves.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="cpu, cuda, ...; without it, the best.", rich_help_panel=_MACHINE
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="CPU threads; another number may round differently.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
+) -> None:
+    """Search for the operations that a network should be made of, and train what is found.
+
+    Weights and architecture are trained on data of their own. The search is kept in a folder.
+
+    However it was broken off, --resume goes on to the same result; diagnose says if it is stuck.
+    """
+    # A user's model is a file in the current folder, which an installed command doesn't look into.
+    sys.path.insert(0, str(Path.cwd()))
+    given = {
+        "data": data,
+        "data_dir": str(data_dir) if data_dir is not None else None,
+        "image_size": image_size,
+        "space": space,
+        "method": method,
+        "channels": channels,
+        "seed": seed,
+        "epochs": epochs,
+        "max_flops": max_flops,
+        "device": device,
+        "threads": threads,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    with failing(2):
+        if resume is not None:
+            found = _resumed(resume, options, [config, out])
+        else:
+            found = _started(options, config, out, context.obj)
+    if isinstance(found, SearchSummary):
+        print(f"the search in {resume} is over: {found.stopped}; see {resume}/summary.json")
+        return
+    with failing(1), stoppable(found.folder.path, "search"):
+        found.finish(SearchPage(Console(highlight=False)))
+
+
+def _started(
+    options: dict[str, Any], file: Path | None, out: Path | None, command: str
+) -> TrackedSearch:
+    settings = read_settings(file) if file is not None else {}
+    if not {"data"} & (options.keys() | settings.keys()):
+        raise RunError(
+            "DATA is missing: give digits, cifar10, cifar100 or a folder of images, or data in "
+            "the file of --config"
+        )
+    config = configure_search(
+        settings | options, str(file) if file is not None else "the command line"
+    )
+    moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    name = f"search-{Path(config.data).name}-seed{config.seed}-{moment}"
+    return start_search(config, out if out is not None else Path("runs", name), command)
+
+
+def _resumed(
+    path: Path, options: dict[str, Any], paths: list[Path | None]
+) -> TrackedSearch | SearchSummary:
+    if options or any(given is not None for given in paths):
+        raise RunError("--resume goes on with the search's own settings; leave out all others")
+    return reopen_search(path)
