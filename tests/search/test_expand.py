@@ -1,4 +1,4 @@
-"""Growth within a search: exact, chosen by gain, with new decisions that change nothing at first."""
+"""Growth within a search: exact, chosen by gain, and new decisions change nothing at first."""
 
 import pytest
 import torch

@@ -203,8 +203,18 @@ def commit(network: nn.Module) -> dict[str, str]:
     Returns:
         Decision -> operation.
     """
-    found = decisions(network)
-    for decision in found.values():
+    chosen = {name: decision.chosen for name, decision in decisions(network).items()}
+    fix(network, chosen)
+    return chosen
+
+
+def fix(network: nn.Module, choices: Mapping[str, str]) -> None:
+    """Run these operations only, whatever alpha says.
+
+    Args:
+        network: with decisions.
+        choices: decision -> operation, for all of them.
+    """
+    for name, decision in decisions(network).items():
         decision.soft = decision.weights = None
-        decision.active = (decision.operations.index(decision.chosen),)
-    return {name: decision.chosen for name, decision in found.items()}
+        decision.active = (decision.operations.index(choices[name]),)

@@ -28,6 +28,8 @@ class Expansion(BaseModel):
         epoch: trained before it.
         after: the node that the new block stands behind.
         seed: of the block's weights.
+        choices: decision -> operation that ran while the place was looked for; what is dead under
+            some is none under others.
         opened: names of the new decisions.
         gain: of the loss that the last layers can't follow, by which the place was chosen.
         max_error: largest relative change of the outputs.
@@ -41,6 +43,7 @@ class Expansion(BaseModel):
     epoch: int
     after: str
     seed: int
+    choices: dict[str, str]
     opened: tuple[str, ...]
     gain: float
     max_error: float
@@ -114,7 +117,7 @@ def expand(
     """Put a residual block behind a node; the network computes what it did.
 
     Args:
-        network: with decisions; afterwards it runs the likeliest operations.
+        network: with decisions, of each of which one operation runs.
         example: a batch of inputs, on which that is checked.
         after: the node, as `places` names them.
         seed: of the new weights.
@@ -127,7 +130,6 @@ def expand(
     Raises:
         EditError: if there is no such node, or no block can stand there.
     """
-    commit(network)
     living = LivingModel(network, example, leaves=(Mixed,))
     known = {name for name, _ in network.named_modules()}
     error = living.apply(Deepen(after=after), seed=seed).max_error

@@ -17,6 +17,7 @@ from neuroexapt.search.decisions import (
     alphas,
     commit,
     explore,
+    fix,
     mix,
     other_parameters,
     probabilities,
@@ -216,6 +217,7 @@ class Searching:
         final = self.config.phase(self.epoch) == "final"
         seen = pairs(train_loader, device_of(self.network))
         known = [] if final else [inputs for inputs, _ in islice(seen, CALIBRATION)]
+        tell_epoch(val_loader, PASSES * self.epoch)
         with calibrated(self.network, known):
             return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
 
@@ -239,12 +241,14 @@ class Searching:
         self.flops += choice.flops
         seed = self.config.seed + len(self.expansions)
         params = num_weights(self.network)
+        choices = commit(self.network)
         opened, error = self._expand(choice.after, seed)
         self.expansions.append(
             Expansion(
                 epoch=self.epoch,
                 after=choice.after,
                 seed=seed,
+                choices=choices,
                 opened=opened,
                 gain=choice.gain,
                 max_error=error,
@@ -311,6 +315,7 @@ class Searching:
         """Go on from what `progress_dict` gave; expands the network, see `load_state_dict`."""
         self.expansions = [Expansion.model_validate(growth) for growth in state["expansions"]]
         for growth in self.expansions:
+            fix(self.network, growth.choices)
             self._expand(growth.after, growth.seed)
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])

@@ -1,0 +1,232 @@
+"""A search on disk: it goes on as if unbroken, and what it found is loaded by one call."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from neuroexapt.errors import RunError, SearchError
+from neuroexapt.runs import (
+    SearchSummary,
+    SilentSearch,
+    configure_search,
+    load_model,
+    read_events,
+    read_search,
+    reopen_search,
+    start_search,
+)
+from neuroexapt.runs.search_config import SearchRunConfig
+from neuroexapt.search import Expansion, SearchEpoch
+from neuroexapt.training import build_criterion, evaluate, evaluation_batches, load
+
+GROWING = {"patience": 5, "most": 1, "num_samples": 64}
+
+
+def quick(**settings: Any) -> SearchRunConfig:
+    given: dict[str, Any] = {
+        "data": "digits",
+        "space": "nasbench201",
+        "channels": 4,
+        "epochs": 9,
+        "checkpoint_seconds": 0,
+        "device": "cpu",
+        "search": {"warmup": 1, "final": 8, "expansion": GROWING, "alpha": {"lr": 0.05}},
+    }
+    return configure_search(given | settings)
+
+
+class StoppedError(Exception):
+    """What ends a search early here."""
+
+
+class StopAfter(SilentSearch):
+    """Breaks a search off after an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def searched(self, record: SearchEpoch) -> None:
+        if record.epoch == self._epoch:
+            raise StoppedError
+
+
+@pytest.fixture(autouse=True)
+def growing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracy counts as stuck from the fourth epoch on, so that every search here grows once."""
+    monkeypatch.setattr(
+        "neuroexapt.search.searching.is_plateau", lambda values, window: len(values) >= 3
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "neuroexapt.search.searching.is_plateau", lambda values, window: len(values) >= 3
+        )
+        start_search(quick(), out).finish()
+    return out
+
+
+def weights(folder: Path) -> bytes:
+    newest = max((folder / "checkpoints").iterdir())
+    return (newest / "model.safetensors").read_bytes()
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    """Epochs and expansions, but for what the clock says."""
+    kinds = ("epoch", "expansion", "end")
+    return [
+        {name: value for name, value in event.items() if name not in ("time", "seconds")}
+        for event in read_events(folder / "events.jsonl")
+        if event["event"] in kinds
+    ]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "summary.json").read_text())
+    return {name: value for name, value in found.items() if name not in ("seconds", "command")}
+
+
+def test_search_grows_and_is_written_down(unbroken: Path):
+    events = read_events(unbroken / "events.jsonl")
+    assert [e["epoch"] for e in events if e["event"] == "epoch"] == list(range(9))
+    (growth,) = (e for e in events if e["event"] == "expansion")
+    assert Expansion.model_validate({n: growth[n] for n in Expansion.model_fields}).opened
+    assert events[-1]["event"] == "end"
+    found = SearchSummary.model_validate_json((unbroken / "summary.json").read_bytes())
+    assert found.expansions == 1
+    assert len(found.choices) == 8
+    assert found.cell is None  # it is no cell of the benchmark any more
+    assert found.alpha_steps == sum(e["alpha_steps"] for e in events if e["event"] == "epoch")
+    assert found.params < found.params_searched
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 4, 8])
+def test_resumed_search_ends_as_if_unbroken(unbroken: Path, tmp_path: Path, epoch: int):
+    """Broken off in the warm-up, before and after it has grown, and in the final phase."""
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        start_search(quick(), out).finish(StopAfter(epoch))
+    again = reopen_search(out)
+    assert not isinstance(again, SearchSummary)
+    again.finish()
+    assert weights(out) == weights(unbroken)
+    for mine, theirs in zip(told(out), told(unbroken), strict=True):
+        assert mine == theirs
+    assert summary(out) == summary(unbroken)
+
+
+def test_resume_of_a_finished_search_gives_its_summary(unbroken: Path):
+    assert isinstance(reopen_search(unbroken), SearchSummary)
+
+
+def test_load_model_is_what_was_tested(unbroken: Path):
+    model = load_model(unbroken)
+    data = load("digits", validation=0.25)
+    found = evaluate(
+        model, evaluation_batches(data, data.test), build_criterion(quick().search.recipe)
+    )
+    assert found.accuracy == summary(unbroken)["test_accuracy"]
+    assert model.cost().params == summary(unbroken)["params"]
+
+
+def test_read_search_tells_of_one_that_goes_on(tmp_path: Path):
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        start_search(quick(), out).finish(StopAfter(3))
+    history = read_search(out)
+    assert [record.epoch for record in history.epochs] == [0, 1, 2, 3]
+    assert history.config == quick().search
+
+
+def test_max_flops_end_a_search_within_a_batch(tmp_path: Path):
+    limit = 3e9
+    found = start_search(quick(max_flops=limit), tmp_path / "run").finish()
+    assert limit <= found.train_flops < 1.05 * limit
+    assert "FLOPs are spent" in found.stopped
+
+
+def test_damaged_checkpoint_is_named_and_nothing_changed(unbroken: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    shutil.copytree(unbroken, out)
+    (out / "summary.json").unlink()
+    newest = max((out / "checkpoints").iterdir())
+    file = newest / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"model.safetensors is damaged.*go on from the checkpoint"):
+        reopen_search(out)
+
+
+def test_folder_of_a_growing_run_is_no_search(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"data": "digits"}')
+    with pytest.raises(RunError, match="grows a network, no search"):
+        read_search(tmp_path)
+
+
+USERS = """
+from torch import nn
+
+def small(num_classes, in_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes),
+    )
+
+def flat(num_classes, in_channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"users_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(USERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_search_of_a_users_model(tmp_path: Path, module: str):
+    config = quick(space=f"{module}:small", epochs=3, search={"warmup": 1, "final": 2})
+    found = start_search(config, tmp_path / "run").finish()
+    assert list(found.choices) == ["0"]
+    x = torch.zeros(2, 1, 8, 8)
+    assert load_model(tmp_path / "run")(x).shape == (2, 10)
+
+
+def test_users_model_without_convolutions_leaves_no_folder(tmp_path: Path, module: str):
+    with pytest.raises(SearchError, match=r"no convolution|there are none"):
+        start_search(quick(space=f"{module}:flat"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "improve"}, "there is no method 'improve'; there are improved, original"),
+        ({"space": "nas"}, "there is no space 'nas'; there are aso-se, nasbench201, or a model"),
+        ({"epoch": 3}, "there is no setting 'epoch'"),
+        ({"search": {"alpha": {"lrr": 3}}}, "there is no setting 'search.alpha.lrr'"),
+        ({"epochs": 0}, "search.epochs: input should be greater than or equal to 1, not 0"),
+        ({"channels": 0}, "channels: input should be greater"),
+        ({"threads": 0}, "threads: input should be greater"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, Any], message: str):
+    with pytest.raises(RunError, match=message):
+        configure_search({"data": "digits"} | settings)
+
+
+@pytest.mark.parametrize("method", ["original", "darts"])
+def test_other_methods_run_to_their_end(tmp_path: Path, method: str):
+    config = configure_search(
+        {"data": "digits", "space": "aso-se", "channels": 2, "method": method, "epochs": 3}
+        | {"device": "cpu"}
+    )
+    found = start_search(config, tmp_path / "run").finish()
+    assert (found.method, found.epochs, found.expansions) == (method, 3, 0)
