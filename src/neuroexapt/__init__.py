@@ -45,11 +45,22 @@ if TYPE_CHECKING:
         PerformanceBreakthroughSystem,
         Refusal,
     )
+    from neuroexapt.search import (
+        ASOSEDiagnostics,
+        ImprovedASOSEFramework,
+        OriginalASOSE,
+        SearchConfig,
+        aso_se,
+        derive,
+        nasbench201,
+        searchable,
+    )
     from neuroexapt.signals import Readings, sense
     from neuroexapt.training import History, Recipe
 
 
 __all__ = [
+    "ASOSEDiagnostics",
     "Activate",
     "Attend",
     "Budget",
@@ -68,11 +79,13 @@ __all__ = [
     "Growth",
     "GrowthConfig",
     "History",
+    "ImprovedASOSEFramework",
     "InformationEntropyNeuronDivision",
     "LimitError",
     "LivingModel",
     "NeuroexaptError",
     "Newborns",
+    "OriginalASOSE",
     "PerformanceBreakthroughSystem",
     "PreservationError",
     "Prune",
@@ -80,21 +93,26 @@ __all__ = [
     "Recipe",
     "Refusal",
     "RunError",
+    "SearchConfig",
     "SearchError",
     "Settle",
     "Split",
     "TraceError",
     "TrainingError",
     "Widen",
+    "aso_se",
     "carry_optimizer",
+    "derive",
     "dump_edits",
     "load_edits",
+    "nasbench201",
     "replay",
+    "searchable",
     "sense",
 ]
 
 if not TYPE_CHECKING:
-    _PARTS = ("errors", "graph", "edits", "signals", "training", "growth")
+    _PARTS = ("errors", "graph", "edits", "signals", "training", "growth", "search")
 
     def __getattr__(name: str) -> object:
         """Import what is asked for, when it is asked for.
