@@ -71,7 +71,7 @@ def _improved(max_flops: float, seed: int, _images: int) -> SearchConfig:
 
 def _papers(max_flops: float, seed: int, images: int) -> SearchConfig:
     """The improved framework with alpha's settings as the papers have them."""
-    papers = AlphaConfig(lr=6e-4, every=3, unit="epochs", num_running=1)
+    papers = AlphaConfig(lr=6e-4, every=3, unit="epochs", num_running=1, horizon=0.0)
     return _improved(max_flops, seed, images).model_copy(update={"alpha": papers})
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from neuroexapt.errors import SearchError, TrainingError
 from neuroexapt.search.config import SearchConfig
 from neuroexapt.search.decisions import alphas, decisions, mix, other_parameters, sample
+from neuroexapt.search.prospects import Prospects
 from neuroexapt.search.temperature import Temperature
 from neuroexapt.training.loop import Criterion, all_finite
 
@@ -34,6 +35,7 @@ class AlphaSteps:
     Attributes:
         optimizer: Adam over alpha.
         num_steps: since `begin_epoch`.
+        prospects: what operations would still learn; None where that isn't asked.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class AlphaSteps:
             alphas(network), lr=alpha.lr, betas=alpha.betas, weight_decay=alpha.weight_decay
         )
         self.num_steps = 0
+        looks_ahead = alpha.horizon > 0 and config.relaxation == "gumbel"
+        self.prospects = Prospects(alpha.horizon) if looks_ahead else None
         self._config, self._temperature, self._generator = config, temperature, generator
         self._saturated = 0
         self._drawn = 0
@@ -79,14 +83,13 @@ class AlphaSteps:
         """
         self._draw(network)
         network.train()
-        amp = self._config.recipe.amp
-        with frozen(other_parameters(network)):
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
-                loss = criterion(network(inputs), targets)
-            if not loss.requires_grad:
-                raise SearchError(_UNHEARD.format("of any decision"))
-            self.optimizer.zero_grad()
-            loss.backward()
+        self.optimizer.zero_grad()
+        if self.prospects is None:
+            with frozen(other_parameters(network)):
+                loss = self._loss(network, inputs, targets, criterion)
+                loss.backward()
+        else:
+            loss = self._look_ahead(self.prospects, network, inputs, targets, criterion)
         if not all_finite([alpha.grad for alpha in alphas(network) if alpha.grad is not None]):
             raise TrainingError(
                 f"alpha's gradient isn't finite, at a loss of {float(loss.detach()):.3g}; lower "
@@ -101,6 +104,36 @@ class AlphaSteps:
             if decision.soft is not None:
                 self._drawn += 1
                 self._saturated += int(decision.soft.max() > SATURATED)
+
+    def _loss(
+        self, network: nn.Module, inputs: Tensor, targets: Tensor, criterion: Criterion
+    ) -> Tensor:
+        amp = self._config.recipe.amp
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
+            loss = criterion(network(inputs), targets)
+        if not loss.requires_grad:
+            raise SearchError(_UNHEARD.format("of any decision"))
+        return loss
+
+    def _look_ahead(
+        self,
+        prospects: Prospects,
+        network: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        criterion: Criterion,
+    ) -> Tensor:
+        """Alpha's gradient of the loss, less what the operations would still learn."""
+        halves = zip(inputs.chunk(2), targets.chunk(2), strict=True)
+        losses = [self._loss(network, *half, criterion) for half in halves]
+        gradients = prospects.learn(network, losses)
+        for (name, decision), gradient in zip(decisions(network).items(), gradients, strict=True):
+            if gradient is None or decision.weights is None:
+                continue
+            worth = prospects.worth(name, decision.operations).to(decision.weights)
+            (ahead,) = torch.autograd.grad((decision.weights * worth).sum(), decision.alpha)
+            decision.alpha.grad = gradient - ahead
+        return torch.stack(losses).mean()
 
     def check_heard(self, network: nn.Module) -> None:
         """Refuse a network of which some decisions make no difference.

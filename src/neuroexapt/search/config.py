@@ -24,6 +24,8 @@ class AlphaConfig(BaseModel):
         num_running: operations of each decision that run at alpha's steps: those drawn without
             replacement, the first of which is the choice and the others tell what they would have
             done instead. With 1 alpha only hears of the choice; None runs all.
+        horizon: how far ahead what operations would still learn counts for them (see `Prospects`):
+            learning rate of the weights times steps; 0 for not at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +37,7 @@ class AlphaConfig(BaseModel):
     every: int = Field(default=2, ge=1)
     unit: Literal["batches", "epochs"] = "batches"
     num_running: int | None = Field(default=2, ge=1)
+    horizon: float = Field(default=5.0, ge=0)
 
 
 class ExpansionConfig(BaseModel):
@@ -155,7 +158,9 @@ def original(epochs: int = 60, seed: int = 0) -> SearchConfig:
         final=round(0.8 * epochs),
         explore_every=0,
         annealing=ORIGINAL_ANNEALING,
-        alpha=AlphaConfig(lr=3e-4, data="training", every=5, unit="batches", num_running=1),
+        alpha=AlphaConfig(
+            lr=3e-4, data="training", every=5, unit="batches", num_running=1, horizon=0.0
+        ),
         seed=seed,
     )
 

@@ -309,6 +309,7 @@ class Searching:
             "history": [record.model_dump(mode="json") for record in self.history],
             "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
             "heard": self.steps.heard,
+            "prospects": self.steps.prospects.state_dict() if self.steps.prospects else None,
         }
 
     def load_progress_dict(self, state: dict[str, Any]) -> None:
@@ -321,6 +322,8 @@ class Searching:
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
         self.steps.heard = state["heard"]
+        if self.steps.prospects is not None:
+            self.steps.prospects.load_state_dict(state["prospects"])
 
 
 class Drawn(nn.Module):
