@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -192,6 +193,7 @@ def summed() -> dict[str, Any]:
         if not found:
             continue
         accuracies = [100 * item["test_accuracy"] for item in found]
+        moves = [moved(item["history"]) for item in found if "history" in item]
         arms[arm] = {
             "test_accuracy": accuracies,
             **spread(accuracies),
@@ -200,7 +202,23 @@ def summed() -> dict[str, Any]:
             "train_flops": [item["train_flops"] for item in found],
             "cells": [item["cell"] for item in found],
         }
+        if moves:
+            arms[arm]["alpha"] = {name: fmean(move[name] for move in moves) for name in moves[0]}
     return arms
+
+
+def moved(history: list[dict[str, Any]]) -> dict[str, float]:
+    """How alpha moved while it was trained: L1 change of softmax(alpha), mean over decisions."""
+    searched = [item for item in history if item["phase"] in ("search", "growth")]
+    change = sum(item["movement"]["change"] for item in searched)
+    steps = sum(item["alpha_steps"] for item in searched)
+    cells = [item["cell"] for item in searched]
+    return {
+        "change_an_epoch": change / len(searched),
+        "change_a_step": change / steps,
+        "steps": steps,
+        "cells_on_the_way": len(set(cells)),
+    }
 
 
 def main() -> None:
@@ -219,8 +237,14 @@ def main() -> None:
                 run(arm, seed, args.data_dir)
         return
     sums = summed()
+    ratio = {
+        name: sums["improved"]["alpha"][name] / sums["original"]["alpha"][name]
+        for name in ("change_an_epoch", "change_a_step")
+    }
+    told = {"provenance": provenance(), "max_flops": MAX_FLOPS, **sums}
     path = FOLDER / "summary.json"
-    path.write_text(json.dumps({"provenance": provenance(), **sums}, indent=1) + "\n")
+    path.write_text(json.dumps(told | {"alpha_movement_ratio": ratio}, indent=1) + "\n")
+    print(f"alpha moved {ratio['change_an_epoch']:.1f} times as far an epoch as original's")
     for arm, item in sums.items():
         print(f"{arm:30} {item['mean']:.2f} +- {item['std']:.2f} {item['test_accuracy']}")
 
