@@ -202,3 +202,32 @@ def test_same_seed_finds_the_same():
         list(search.run(batches(0), batches(1)))
     for name, found in probabilities(first.network).items():
         assert torch.equal(found, probabilities(second.network)[name])
+
+
+class Told:
+    """A loader that keeps the epochs that it was told, at the start of each pass."""
+
+    def __init__(self, seed: int) -> None:
+        self._batches = batches(seed)
+        self.epoch = -1
+        self.passes: list[int] = []
+
+    def __iter__(self):
+        self.passes.append(self.epoch)
+        return iter(self._batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+@pytest.mark.parametrize("unit", ["batches", "epochs"])
+def test_loaders_are_told_a_new_epoch_for_every_pass_that_trains(unit):
+    """Or each epoch would bring the same batches in the same order, varied in the same way."""
+    alpha = AlphaConfig(every=1, unit=unit)
+    config = SearchConfig(epochs=3, warmup=0, explore_every=0, alpha=alpha)
+    train, held_out = Told(0), Told(1)
+    torch.manual_seed(0)
+    network = aso_se(channels=4, num_cells=1, operations=("skip_connect", "conv_3x3"))
+    list(Searching(network, config, batches(0)[0][0]).run(train, held_out))
+    assert [n for n in train.passes if n >= 0] == [0, 0, 1, 1, 2, 2]  # norms are calibrated, too
+    assert sorted(set(held_out.passes)) == [0, 1000, 2000]

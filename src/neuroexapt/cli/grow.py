@@ -12,6 +12,20 @@ import typer
 from rich.console import Console
 
 from neuroexapt.cli.failing import failing, stoppable
+from neuroexapt.cli.options import (
+    LIMITS,
+    MACHINE,
+    TO_BEGIN,
+    Config,
+    Data,
+    DataDir,
+    Device,
+    ImageSize,
+    Out,
+    Resume,
+    Seed,
+    Threads,
+)
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
 from neuroexapt.errors import RunError
@@ -26,10 +40,6 @@ from neuroexapt.runs import (
     start,
 )
 from neuroexapt.training import MODELS
-
-_TO_BEGIN = "The run"
-_LIMITS = "Its end and its limits"
-_MACHINE = "Where it runs"
 
 _OPTIONS = {"data": "DATA", "growth": "--no-growth"}
 
@@ -58,57 +68,25 @@ def _whole(text: str | int) -> int:
 
 def grow(
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATA",
-            help="digits, cifar10, cifar100, or a folder with one folder of images for each class.",
-            show_default=False,
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Where the data lies; without it, CIFAR is downloaded.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PX",
-            min=1,
-            help="Side in pixels of the square that a folder's images are brought to.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    image_size: ImageSize = None,
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|PKG.MOD:FACTORY",
             help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
-            rich_help_panel=_TO_BEGIN,
+            rich_help_panel=TO_BEGIN,
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="S", min=0, help="Of every random choice.", rich_help_panel=_TO_BEGIN),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Settings in TOML or JSON; options given here override them.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
+    seed: Seed = None,
+    config: Config = None,
     policy: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help=f"What decides where it grows: {', '.join(POLICIES)}.",
-            rich_help_panel=_TO_BEGIN,
+            rich_help_panel=TO_BEGIN,
         ),
     ] = None,
     timing: Annotated[
@@ -116,36 +94,22 @@ def grow(
         typer.Option(
             metavar="NAME",
             help="What decides when: periodic, plateau, or gain (as soon as it pays).",
-            rich_help_panel=_TO_BEGIN,
+            rich_help_panel=TO_BEGIN,
         ),
     ] = None,
     no_growth: Annotated[
         bool,
-        typer.Option("--no-growth", help="Train the network as it is.", rich_help_panel=_TO_BEGIN),
+        typer.Option("--no-growth", help="Train the network as it is.", rich_help_panel=TO_BEGIN),
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of the run, new or empty; without it, one in runs/.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Go on with the run in this folder, or from one of its checkpoints.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
+    out: Out = None,
+    resume: Resume = None,
     epochs: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=1,
             help="Epochs to train; without it, what suits the data or --max-flops allows.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     max_flops: Annotated[
@@ -153,7 +117,7 @@ def grow(
         typer.Option(
             metavar="F",
             help="Training FLOPs to stop at, growth included, as 2e13.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     max_params: Annotated[
@@ -162,7 +126,7 @@ def grow(
             metavar="N",
             parser=_whole,
             help="Parameters that growth never passes.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     max_macs: Annotated[
@@ -171,28 +135,15 @@ def grow(
             metavar="N",
             parser=_whole,
             help="Multiply-accumulates for one image that growth never passes.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="cpu, cuda, ...; without it, the best.", rich_help_panel=_MACHINE
-        ),
-    ] = None,
+    device: Device = None,
     amp: Annotated[
         bool,
-        typer.Option("--amp", help="Train in half precision.", rich_help_panel=_MACHINE),
+        typer.Option("--amp", help="Train in half precision.", rich_help_panel=MACHINE),
     ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="CPU threads; another number may round differently.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Train a small network on images, and let it grow while it trains.
 

@@ -9,6 +9,19 @@ import typer
 from rich.console import Console
 
 from neuroexapt.cli.failing import failing, stoppable
+from neuroexapt.cli.options import (
+    LIMITS,
+    TO_BEGIN,
+    Config,
+    Data,
+    DataDir,
+    Device,
+    ImageSize,
+    Out,
+    Resume,
+    Seed,
+    Threads,
+)
 from neuroexapt.cli.searched import SearchPage
 from neuroexapt.errors import RunError
 from neuroexapt.runs import (
@@ -21,10 +34,6 @@ from neuroexapt.runs import (
     reopen_search,
     start_search,
 )
-
-_TO_BEGIN = "The search"
-_LIMITS = "Its end"
-_MACHINE = "Where it runs"
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -44,42 +53,20 @@ EXAMPLES = """[bold]Examples[/]
 
 def search(
     context: typer.Context,
-    data: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATA",
-            help="digits, cifar10, cifar100, or a folder with one folder of images for each class.",
-            show_default=False,
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Where the data lies; without it, CIFAR is downloaded.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PX",
-            min=1,
-            help="Side in pixels of the square that a folder's images are brought to.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    image_size: ImageSize = None,
     space: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|PKG.MOD:FACTORY",
             help=f"What is searched: {', '.join(SPACES)}, or the convolutions of a model of yours.",
-            rich_help_panel=_TO_BEGIN,
+            rich_help_panel=TO_BEGIN,
         ),
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"How: {', '.join(METHODS)}.", rich_help_panel=_TO_BEGIN),
+        typer.Option(metavar="NAME", help=f"How: {', '.join(METHODS)}.", rich_help_panel=TO_BEGIN),
     ] = None,
     channels: Annotated[
         int | None,
@@ -87,37 +74,13 @@ def search(
             metavar="N",
             min=1,
             help="Channels of the space's first cells.",
-            rich_help_panel=_TO_BEGIN,
+            rich_help_panel=TO_BEGIN,
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="S", min=0, help="Of every random choice.", rich_help_panel=_TO_BEGIN),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Settings in TOML or JSON; options given here override them.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of the search, new or empty; without it, one in runs/.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Go on with the search in this folder, or from one of its checkpoints.",
-            rich_help_panel=_TO_BEGIN,
-        ),
-    ] = None,
+    seed: Seed = None,
+    config: Config = None,
+    out: Out = None,
+    resume: Resume = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -125,7 +88,7 @@ def search(
             min=2,
             help="Epochs, those of training on at the end included; without it, what suits the "
             "data.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     max_flops: Annotated[
@@ -133,24 +96,11 @@ def search(
         typer.Option(
             metavar="F",
             help="Training FLOPs to stop at, as 2e13; training on takes what the search leaves.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS,
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="cpu, cuda, ...; without it, the best.", rich_help_panel=_MACHINE
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="CPU threads; another number may round differently.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
+    device: Device = None,
+    threads: Threads = None,
 ) -> None:
     """Search for the operations that a network should be made of, and train what is found.
 

@@ -6,12 +6,15 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from neuroexapt.errors import RunError
 from neuroexapt.runs.checkpoint import Checkpoint, M, read_checkpoint, write_checkpoint
 from neuroexapt.runs.durable import TEMPORARY, remove_folder, writing
 
+R = TypeVar("R", bound=BaseModel)
 _NAME = re.compile(r"epoch-(\d+)")
 KEPT = 2
 """Newest checkpoints that are kept, besides the best: one to resume, and one in case it is lost."""
@@ -174,6 +177,22 @@ def load_checkpoint(folder: RunFolder, path: Path, kind: type[M]) -> Checkpoint[
             else "there is no checkpoint before it, so bring back the file or start a new run"
         )
         raise RunError(f"{error}; {remedy}") from error
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """Read what a run has written down once it is over, as its `summary.json`.
+
+    Raises:
+        RunError: if it can't be read, or is damaged.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        raise RunError(
+            f"{path} is damaged: it is no summary; remove it and resume the run to write it again"
+        ) from error
 
 
 def _remove(folder: RunFolder, numbers: Container[int]) -> None:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from neuroexapt.errors import RunError, TrainingError
 from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import GrowConfig, moved, read_config
@@ -18,6 +16,7 @@ from neuroexapt.runs.folder import (
     load_checkpoint,
     make_folder,
     new_folder,
+    read_record,
     save_checkpoint,
 )
 from neuroexapt.runs.reporter import Reporter, Silent
@@ -154,14 +153,7 @@ def read_summary(path: Path) -> Summary:
     Raises:
         RunError: if it can't be read, or is damaged.
     """
-    try:
-        return Summary.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise RunError(
-            f"{path} is damaged: it is no summary; remove it and resume the run to write it again"
-        ) from error
+    return read_record(path, Summary)
 
 
 def _begin(folder: RunFolder, session: Session, log: EventLog, command: str | None) -> Run:

@@ -21,6 +21,7 @@ from neuroexapt.runs.folder import (
     load_checkpoint,
     make_folder,
     new_folder,
+    read_record,
     save_checkpoint,
 )
 from neuroexapt.runs.search_config import SearchRunConfig, read_search_config
@@ -188,15 +189,7 @@ def read_search_summary(path: Path) -> SearchSummary:
     Raises:
         RunError: if it can't be read, or is damaged.
     """
-    try:
-        return SearchSummary.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise RunError(
-            f"{path} is damaged: it is no summary; remove it and resume the search to write it "
-            "again"
-        ) from error
+    return read_record(path, SearchSummary)
 
 
 def load_derived(path: str | Path) -> LivingModel:

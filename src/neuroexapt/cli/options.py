@@ -1,0 +1,79 @@
+"""Options that mean the same in every command that makes a run."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+TO_BEGIN = "The run"
+LIMITS = "Its end and its limits"
+MACHINE = "Where it runs"
+
+Data: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="digits, cifar10, cifar100, or a folder with one folder of images for each class.",
+        show_default=False,
+    ),
+]
+DataDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Where the data lies; without it, CIFAR is downloaded.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+ImageSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PX",
+        min=1,
+        help="Side in pixels of the square that a folder's images are brought to.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+Seed: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="S", min=0, help="Of every random choice.", rich_help_panel=TO_BEGIN),
+]
+Config: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Settings in TOML or JSON; options given here override them.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+Out: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of the run, new or empty; without it, one in runs/.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+Resume: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Go on with the run in this folder, or from one of its checkpoints.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="cpu, cuda, ...; without it, the best.", rich_help_panel=MACHINE
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="CPU threads; another number may round differently.",
+        rich_help_panel=MACHINE,
+    ),
+]
