@@ -4,12 +4,15 @@ python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
 python benchmarks/arbiter fit
 python benchmarks/arbiter judge
 python benchmarks/arbiter newborns --data-dir PATH [--worker 0 --of 2]
+python benchmarks/arbiter lasting --data-dir PATH [--only PART]
 
 `try` trains networks to some point, senses there, and trains on from there for 300 steps with each
 candidate and without any, with several seeds; one file a checkpoint in
 benchmarks/results/arbiter, resumable. `judge` compares what each signal alone says with what
 followed, beside the noise ceiling, and writes summary.json there. `fit` fits the prior that the
 package ships on the checkpoints and the planted problems that are for it, none of which is judged.
+`lasting` tries some candidates of each kind at checkpoints for fitting over 3,000 steps: what each
+kind saves beyond the 300.
 """
 
 import argparse
@@ -25,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from checkpoints import Checkpoint, checkpoints, trained
 from fit import chosen, planted, tried
 from judge import judge
+from lasting import PLACES as LASTING
+from lasting import tried as tried_lasting
 from newborns import PLACES
 from newborns import tried as tried_rates
 from provenance import RESULTS, provenance
@@ -104,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["try", "fit", "judge", "newborns"])
+    parser.add_argument("what", choices=["try", "fit", "judge", "newborns", "lasting"])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
@@ -124,6 +129,13 @@ def main() -> None:
             name = f"newborns-{place.family}-{place.data}-{place.optimizer}.json"
             measured = tried_rates(place, args.data_dir, EDIT.validate_python)
             write(FOLDER / name, {"provenance": provenance(), **measured})
+        return
+    if args.what == "lasting":
+        for at in (at for at in LASTING if (args.only or "") in at.checkpoint):
+            rows = json.loads((FOLDER / f"{at.checkpoint}.json").read_text())["candidates"]
+            measured = tried_lasting(at, rows, args.data_dir, EDIT.validate_python)
+            name = at.checkpoint.replace("fit-", "lasting-")
+            write(FOLDER / f"{name}.json", {"provenance": provenance(), **measured})
         return
     chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]
     for checkpoint in chosen[args.worker :: args.of]:

@@ -82,6 +82,7 @@ def outcome(
     seed: int,
     data_dir: Path,
     newborns: Newborns = NEWBORNS,
+    steps: int = HORIZON,
 ) -> dict[str, float]:
     """Train on with an edit, or without one, while the learning rate falls to zero.
 
@@ -98,8 +99,8 @@ def outcome(
     stream = batches(checkpoint, data_dir, seed=1000 + seed)
     losses = []
     living.train()
-    for step in range(HORIZON):
-        set_rate(optimizer, recipe.lr * (1 - step / HORIZON))
+    for step in range(steps):
+        set_rate(optimizer, recipe.lr * (1 - step / steps))
         inputs, targets = next(stream)
         optimizer.zero_grad()
         loss = CRITERION(living(inputs), targets)
@@ -108,7 +109,7 @@ def outcome(
         losses.append(loss.item())
     found = splits(checkpoint.data, data_dir)
     held_out = evaluate(living, evaluation_batches(found, found.validation), CRITERION)
-    late = losses[-HORIZON // 3 :]
+    late = losses[-steps // 3 :]
     return {
         "seed": seed,
         "loss": held_out.loss,
