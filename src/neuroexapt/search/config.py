@@ -66,7 +66,8 @@ class SearchConfig(BaseModel):
     Attributes:
         epochs: all phases together; with `max_flops`, those before the final phase.
         max_flops: training FLOPs to stop at (2 for each multiply-accumulate); the final phase goes
-            on until they are spent, and the learning rate falls with them. None stops by epochs.
+            on until they are spent, and the learning rate falls with them. An expansion may pass
+            them by what finding its place takes. None stops by epochs.
         warmup: epochs for which operations are drawn evenly, and alpha rests.
         growth: epoch from which the phase "growth" is told; it changes nothing by itself.
         final: epoch from which the likeliest operations alone are trained on.
