@@ -26,7 +26,7 @@ def endless(loader: Iterable[Any], first: int) -> Iterator[Any]:
             raise DataError("the loader for alpha yields nothing; give one that isn't used up")
 
 
-def first_samples(
+def in_parts(
     loader: Iterable[Any], num_samples: int, num_parts: int, device: torch.device
 ) -> list[tuple[Any, Any]]:
     """A loader's first samples, at most so many, in parts of one size."""

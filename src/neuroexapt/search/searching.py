@@ -24,7 +24,7 @@ from neuroexapt.search.decisions import (
     sample,
 )
 from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
-from neuroexapt.search.loaders import endless, first_samples
+from neuroexapt.search.loaders import endless, in_parts
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -234,7 +234,7 @@ class Searching:
         config = self.config.expansion
         assert config is not None
         device = device_of(self.network)
-        batches = first_samples(val_loader, config.num_samples, PARTS, device)
+        batches = in_parts(val_loader, config.num_samples, PARTS, device)
         choice = choose_place(self.network, self._example, batches, self.criterion)
         if choice is None:
             return
