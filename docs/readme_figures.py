@@ -326,18 +326,18 @@ def search_section(measured: dict[str, Any], step: dict[str, Any]) -> str:
 | --- | --- | ---: | ---: |
 {rows}
 
-A supernet of 8 channels with one cell a stage is trained on 12,500 images of CIFAR-10 at 16 x 16, for
-{measured["max_flops"]:.0e} training FLOPs each on one thread of a busy machine; the cell that comes
-out is looked up in the benchmark's table, which holds its test accuracy after 200 epochs. GDAS is
-published with 93.61, DARTS with 54.30, the best cell has 94.37. The improved search tends to the cell
-of six 3 x 3 convolutions (93.76): what an operation would still learn counts most, and the largest
-operation would learn most. A rule "take the most parameters" finds that cell, too. Alpha moved
+A supernet of 8 channels with one cell a stage is trained on 12,500 images of CIFAR-10 at 16 x 16,
+for {measured["max_flops"]:.0e} training FLOPs each on one thread of a busy machine; the cell that
+comes out is looked up in the benchmark's table: its test accuracy after 200 epochs. GDAS is
+published with 93.61, DARTS with 54.30, the best cell has 94.37. The improved search tends to the
+cell of six 3 x 3 convolutions (93.76): what an operation would still learn counts most, and the
+largest operation would learn most. A rule "take the most parameters" finds it, too. Alpha moved
 {ratio["change_an_epoch"]:.1f} times as far an epoch as the original's, {ratio["change_a_step"]:.1f}
 times as far a step.
 
 A step of sampled search takes {steps["aso-se"]["median"]:.2f} (aso-se) and
-{steps["nasbench201"]["median"]:.2f} (nasbench201) times a step of the network that is drawn, medians
-over {steps["aso-se"]["n"]} draws."""
+{steps["nasbench201"]["median"]:.2f} (nasbench201) times a step of the network that is drawn; these
+are medians over {steps["aso-se"]["n"]} draws."""
 
 
 def result(name: str) -> dict[str, Any]:
