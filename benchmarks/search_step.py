@@ -7,6 +7,7 @@ which only the drawn ones run, and of the plain network derived from the same dr
 process on one thread. The ratio of the fastest of each is kept for every draw.
 """
 
+import argparse
 import copy
 import time
 from collections.abc import Callable
@@ -58,6 +59,9 @@ def ratio(build: Callable[[], nn.Module], draw: int) -> float:
 
 def main() -> None:
     """Measure and keep."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     torch.set_num_threads(1)
     measured = {}
     for name, build in SPACES.items():
