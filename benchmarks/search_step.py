@@ -1,6 +1,6 @@
 """What a step of sampled search takes, against a step of the network that is drawn.
 
-python benchmarks/search_step.py
+python benchmarks/search_step.py [--draws 6]
 
 For evenly drawn networks of both spaces: training steps of the network with all its operations, of
 which only the drawn ones run, and of the plain network derived from the same draw, in turns in one
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from neuroexapt.search import aso_se, decisions, derive, explore, nasbench201
 
-DRAWS, TURNS, BATCH, SIDE = 6, 8, 64, 32
+TURNS, BATCH, SIDE = 8, 64, 32
 SPACES: dict[str, Callable[[], nn.Module]] = {
     "aso-se": lambda: aso_se(channels=16),
     "nasbench201": lambda: nasbench201(channels=8, cells_a_stage=1),
@@ -59,13 +59,15 @@ def ratio(build: Callable[[], nn.Module], draw: int) -> float:
 
 def main() -> None:
     """Measure and keep."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("--draws", type=int, default=6)
+    args = parser.parse_args()
     torch.set_num_threads(1)
     measured = {}
     for name, build in SPACES.items():
-        ratios = [ratio(build, draw) for draw in range(DRAWS)]
+        ratios = [ratio(build, draw) for draw in range(args.draws)]
         measured[name] = {"median": median(ratios), **spread(ratios)}
         print(name, measured[name])
     keep("search_step", {"ratio": measured, "batch": BATCH, "side": SIDE})
