@@ -332,8 +332,8 @@ comes out is looked up in the benchmark's table: its test accuracy after 200 epo
 published with 93.61, DARTS with 54.30, the best cell has 94.37. The improved search tends to the
 cell of six 3 x 3 convolutions (93.76): what an operation would still learn counts most, and the
 largest operation would learn most. A rule "take the most parameters" finds it, too. How far it
-looks ahead was chosen on other seeds, by the table. DARTS collapses in long searches; in ones this short
-it varies most from seed to seed. Alpha moved
+looks ahead was chosen on other seeds, by the table. DARTS collapses in long searches; in ones this
+short it varies most from seed to seed. Alpha moved
 {ratio["change_an_epoch"]:.1f} times as far an epoch as the original's, {ratio["change_a_step"]:.1f}
 times as far a step.
 
