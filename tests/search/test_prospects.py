@@ -114,3 +114,11 @@ def test_looking_nowhere_ahead_is_the_plain_step():
         search._alpha_step(*given)
         steps.append([alpha.grad.clone() for alpha in alphas(search.network)])
     torch.testing.assert_close(steps[0], steps[1])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_batch_too_small_to_be_halved_is_taken_whole(size):
+    search = searching(horizon=1.0)
+    search._alpha_step(*batch(0, size))
+    assert search.steps.num_steps == 1
+    assert search.steps.prospects.gains == {}

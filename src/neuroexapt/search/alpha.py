@@ -15,6 +15,8 @@ from neuroexapt.training.loop import Criterion, all_finite
 
 ENOUGH_STEPS = 20
 """Alpha's steps of one epoch after which a decision without any gradient has no part."""
+FEWEST = 4
+"""Samples of a batch from which it can be halved: norms can't be trained on a single one."""
 SATURATED = 0.99
 """A relaxed sample above this is as good as hard."""
 _UNHEARD = (
@@ -84,7 +86,7 @@ class AlphaSteps:
         self._draw(network)
         network.train()
         self.optimizer.zero_grad()
-        if self.prospects is None:
+        if self.prospects is None or len(inputs) < FEWEST:
             with frozen(other_parameters(network)):
                 loss = self._loss(network, inputs, targets, criterion)
                 loss.backward()
