@@ -1,7 +1,7 @@
 """Original against improved ASO-SE in the framework's own space, for the same training FLOPs.
 
 python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 3.5e14]
-    [--device cuda] [--limit-images N]
+    [--channels 32] [--device cuda] [--limit-images N]
 python benchmarks/aso_se.py sum
 
 `run` searches on CIFAR-10, derives, trains on until the FLOPs are spent (search, alpha's steps and
@@ -20,12 +20,15 @@ from typing import Any
 
 import torch
 from provenance import RESULTS, provenance, spread
+from torch import Tensor
 
 from neuroexapt.graph import LivingModel
 from neuroexapt.search import (
     AlphaConfig,
+    CellNetwork,
     ExpansionConfig,
     ImprovedASOSEFramework,
+    OperationCosts,
     OriginalASOSE,
     SearchConfig,
     SearchEpoch,
@@ -45,34 +48,41 @@ from neuroexapt.training import (
 
 FOLDER = RESULTS / "aso_se"
 BATCH = 128
-SEARCH_EPOCHS = 18
-"""Epochs of the improved search; what compute is left then trains the derived network on."""
-ORIGINAL_MFLOPS = 40.18
-"""Of a forward pass of one image, mean over draws of the space with 32 channels."""
+SEARCHED = 0.28
+"""Epochs of the improved search, as a share of original's epochs; a step of alpha counts too. What
+compute is left then trains the derived network on."""
+FEWEST = 9
+"""Epochs of an improved search."""
 
 
-def _original(max_flops: float, seed: int, images: int) -> SearchConfig:
+def mean_flops(network: CellNetwork, example: Tensor) -> float:
+    """FLOPs of one image's forward pass, mean over even draws."""
+    costs = OperationCosts.of(network, example)
+    return costs.rest + sum(fmean(each) for each in costs.by_decision.values())
+
+
+def _original(max_flops: float, seed: int, epochs: int) -> SearchConfig:
     """As many epochs as the FLOPs allow, by what an evenly drawn network takes."""
-    epochs = max(round(max_flops / (3 * ORIGINAL_MFLOPS * 1e6 * images)), 5)
     return original(epochs, seed).model_copy(update={"max_flops": max_flops})
 
 
-def _improved(max_flops: float, seed: int, _images: int) -> SearchConfig:
-    config = improved(SEARCH_EPOCHS, seed)
+def _improved(max_flops: float, seed: int, epochs: int) -> SearchConfig:
+    searched = max(round(SEARCHED * epochs), FEWEST)
+    config = improved(searched, seed)
     changes = {
         "max_flops": max_flops,
         "final": None,
-        "warmup": 3,
+        "warmup": round(searched / 6),
         "alpha": AlphaConfig(every=3),
         "expansion": ExpansionConfig(patience=5),
     }
     return config.model_copy(update=changes)
 
 
-def _papers(max_flops: float, seed: int, images: int) -> SearchConfig:
+def _papers(max_flops: float, seed: int, epochs: int) -> SearchConfig:
     """The improved framework with alpha's settings as the papers have them."""
     papers = AlphaConfig(lr=6e-4, every=3, unit="epochs", num_running=1, horizon=0.0)
-    return _improved(max_flops, seed, images).model_copy(update={"alpha": papers})
+    return _improved(max_flops, seed, epochs).model_copy(update={"alpha": papers})
 
 
 ARMS: Mapping[str, Callable[[float, int, int], SearchConfig]] = {
@@ -106,9 +116,11 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
         return
     began = time.perf_counter()
     splits, train, held_out = data(args.data_dir, seed, args.device, args.limit_images)
-    config = ARMS[arm](args.max_flops, seed, len(train) * BATCH)
     torch.manual_seed(seed)
-    network = aso_se(seed=seed).to(args.device)
+    network = aso_se(channels=args.channels, seed=seed)
+    epoch_flops = 3 * mean_flops(network, torch.zeros(2, 3, 32, 32)) * len(train) * BATCH
+    config = ARMS[arm](args.max_flops, seed, max(round(args.max_flops / epoch_flops), 5))
+    network.to(args.device)
     if arm == "original":
         framework = OriginalASOSE(config)
         found, history = framework.train_with_aso_se(network, train, held_out)
@@ -123,6 +135,7 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
         "provenance": provenance() | {"device": args.device},
         "arm": arm,
         "seed": seed,
+        "channels": args.channels,
         "config": config.model_dump(mode="json"),
         "test_accuracy": scored.accuracy,
         "val_accuracy": history[-1].val_accuracy,
@@ -185,6 +198,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ARMS))
     parser.add_argument("--seed", type=int)
     parser.add_argument("--max-flops", type=float, default=3.5e14)
+    parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--limit-images", type=int)
     args = parser.parse_args()
