@@ -25,10 +25,8 @@ from torch import Tensor
 from neuroexapt.graph import LivingModel
 from neuroexapt.search import (
     AlphaConfig,
-    CellNetwork,
     ExpansionConfig,
     ImprovedASOSEFramework,
-    OperationCosts,
     OriginalASOSE,
     SearchConfig,
     SearchEpoch,
@@ -36,6 +34,8 @@ from neuroexapt.search import (
     improved,
     original,
 )
+from neuroexapt.search.cells import CellNetwork
+from neuroexapt.search.cost import OperationCosts
 from neuroexapt.training import (
     Augment,
     Batches,
