@@ -56,6 +56,10 @@ class SearchError(NeuroexaptError, ValueError):
     """A search space, an operation or a cell isn't what a search can work with."""
 
 
+class EvolutionError(NeuroexaptError, ValueError):
+    """A population, its objectives or its limits aren't what an evolution can work with."""
+
+
 class RunError(NeuroexaptError, ValueError):
     """A run directory cannot be read, written or resumed."""
 
