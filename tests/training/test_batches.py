@@ -115,6 +115,16 @@ def test_batches_shift_every_way_alike() -> None:
     assert counts.min() > 50 and counts.max() < 150
 
 
+@pytest.mark.parametrize("augment", [None, Augment(shift=1, flip=True, cutout=2)])
+def test_batches_with_channels_last_hold_the_same_values(augment: Augment | None) -> None:
+    images = image_set(channels=3)
+    usual = plain(images, 4, augment=augment)
+    last = plain(images, 4, augment=augment, channels_last=True)
+    for (inputs, _), (same, _) in zip(usual, last, strict=True):
+        assert same.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(inputs, same)
+
+
 def test_batches_cut_out_of_the_normalised_image() -> None:
     images = ImageSet(torch.full((50, 1, 6, 6), 255).byte(), torch.zeros(50).long(), ("white",))
     inputs, _ = epoch(plain(images, 50, augment=Augment(cutout=2)), 0)

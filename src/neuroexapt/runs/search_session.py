@@ -94,6 +94,7 @@ def build_search(
         std=data.std,
         seed=config.seed + 1,
         drop_last=True,
+        channels_last=recipe.channels_last,
         device=device,
     )
     example = first_batch(train)[0][:EXAMPLES]

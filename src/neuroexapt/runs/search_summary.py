@@ -75,7 +75,8 @@ def summarise_search(session: SearchSession, command: str | None) -> SearchSumma
     """
     config, searching, data = session.config, session.searching, session.data
     found = derive(searching.network)
-    test = evaluation_batches(data, data.test, device=config.device)
+    layout = config.search.recipe.channels_last
+    test = evaluation_batches(data, data.test, channels_last=layout, device=config.device)
     tested = evaluate(found, test, searching.criterion, amp=config.search.recipe.amp)
     cost = LivingModel(found, next(iter(test))[0][:2]).cost()
     history = searching.history

@@ -125,7 +125,8 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
     )
     if checkpoint is not None:
         _restore(loop, checkpoint)
-    validation = evaluation_batches(data, data.validation, device=device)
+    layout = config.recipe.channels_last
+    validation = evaluation_batches(data, data.validation, channels_last=layout, device=device)
     began = time.perf_counter() - (checkpoint.progress.seconds if checkpoint is not None else 0)
     return Session(config, data, train, validation, seed_cost, loop, began)
 

@@ -85,7 +85,12 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
     loop, config = session.loop, session.config
     test = evaluate(
         loop.living,
-        evaluation_batches(session.data, session.data.test, device=config.device),
+        evaluation_batches(
+            session.data,
+            session.data.test,
+            channels_last=config.recipe.channels_last,
+            device=config.device,
+        ),
         loop.criterion,
         amp=config.recipe.amp,
     )

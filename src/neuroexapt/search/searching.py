@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from neuroexapt.growth.plateau import is_plateau
 from neuroexapt.search.alpha import AlphaSteps, frozen
-from neuroexapt.search.calibrate import calibrated
 from neuroexapt.search.config import Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.search.decisions import (
@@ -39,6 +38,7 @@ from neuroexapt.training import (
     set_lr,
     train_epoch,
 )
+from neuroexapt.training.calibrate import calibrated
 from neuroexapt.training.loaders import pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 

@@ -46,6 +46,7 @@ class Batches:
         shuffle: bool = True,
         augment: Augment | None = None,
         drop_last: bool = False,
+        channels_last: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         """Put the images on the device.
@@ -59,6 +60,7 @@ class Batches:
             shuffle: draw a new order every epoch.
             augment: how to vary images; None leaves them as they are.
             drop_last: leave out a last batch that is not full.
+            channels_last: lay batches out in memory with the channels last; shapes stay.
             device: where batches are made.
 
         Raises:
@@ -86,6 +88,7 @@ class Batches:
         self._seed = seed
         self._shuffle = shuffle
         self._drop_last = drop_last
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
         deviations = torch.tensor(std, dtype=torch.float64)
         means = torch.tensor(mean, dtype=torch.float64)
         self._scale = _per_channel(1 / (255 * deviations), device)
@@ -123,7 +126,7 @@ class Batches:
             inputs = images.float().mul_(self._scale).add_(self._bias)
             if self._augment.cutout:
                 inputs = cut_out(inputs, centres[chosen].to(device), self._augment.cutout)
-            yield inputs, self.images.labels[index]
+            yield inputs.contiguous(memory_format=self._layout), self.images.labels[index]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches are next.
@@ -182,6 +185,7 @@ def train_batches(
         seed=seed,
         augment=recipe.augment,
         drop_last=True,
+        channels_last=recipe.channels_last,
         device=device,
     )
 
@@ -191,6 +195,7 @@ def evaluation_batches(
     images: ImageSet,
     *,
     batch_size: int = 1000,
+    channels_last: bool = False,
     device: torch.device | str = "cpu",
 ) -> Batches:
     """Return batches of any part, all images in their order and as they are.
@@ -199,8 +204,15 @@ def evaluation_batches(
         splits: give the training part's mean and deviation.
         images: the part, as `splits.validation`.
         batch_size: images a batch.
+        channels_last: lay batches out in memory with the channels last.
         device: where batches are made.
     """
     return Batches(
-        images, batch_size, mean=splits.mean, std=splits.std, shuffle=False, device=device
+        images,
+        batch_size,
+        mean=splits.mean,
+        std=splits.std,
+        shuffle=False,
+        channels_last=channels_last,
+        device=device,
     )

@@ -26,6 +26,8 @@ class Recipe(BaseModel):
         warmup: share of the budget over which the learning rate rises to its peak.
         start: learning rate at the very start of the warm-up, relative to the peak.
         amp: train in half precision where the device gains by it.
+        channels_last: lay images out in memory with the channels last, in which convolutions are
+            quicker on most devices. A model that reshapes by `view` may need `reshape` instead.
         augment: how training images are varied.
     """
 
@@ -42,6 +44,7 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.05, ge=0, lt=1)
     start: float = Field(default=0.1, gt=0, le=1)
     amp: bool = False
+    channels_last: bool = False
     augment: Augment = Augment()
 
 

@@ -1,6 +1,8 @@
 """Random numbers: one seed for the process, and independent generators derived from it."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -50,3 +52,22 @@ def seeded(seed: int) -> torch.Generator:
     np.random.seed(seed)  # noqa: NPY002 - the global state is what a user's transforms draw from
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def seeded_apart(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, the global random numbers are seeded; afterwards they go on as if nothing had been.
+
+    Args:
+        seed: as in `seeded`.
+        device: whose random numbers are put back beside the CPU's.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = [device] if device is not None and device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            seeded(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

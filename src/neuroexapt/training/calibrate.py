@@ -24,7 +24,7 @@ def calibrated(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
 
     Source: Guo et al. 2020, arXiv:1904.00420, section 3.
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = _tracking(network)
     kept = [
         ({n: buffer.clone() for n, buffer in norm.named_buffers(recurse=False)}, norm.momentum)
         for norm in norms
@@ -32,7 +32,7 @@ def calibrated(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     given = list(batches)
     try:
         if given:
-            _estimate(network, norms, given)
+            recalibrate(network, given)
         yield
     finally:
         for norm, (buffers, momentum) in zip(norms, kept, strict=True):
@@ -41,10 +41,26 @@ def calibrated(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
                 buffer.copy_(buffers[name])
 
 
-def _estimate(network: nn.Module, norms: list[_BatchNorm], batches: list[Tensor]) -> None:
+def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Estimate batch norms' statistics anew: a plain mean over some batches.
+
+    Args:
+        network: its running statistics are replaced; modes and momenta stay.
+        batches: inputs, on the network's device, at least one.
+    """
+    norms = _tracking(network)
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
-    with mode(network, training=True), torch.no_grad():
-        for inputs in batches:
-            network(inputs)
+    try:
+        with mode(network, training=True), torch.no_grad():
+            for inputs in batches:
+                network(inputs)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _tracking(network: nn.Module) -> list[_BatchNorm]:
+    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]

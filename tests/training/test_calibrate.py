@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from neuroexapt.search.calibrate import calibrated
+from neuroexapt.training.calibrate import calibrated
 
 
 def norm_of(mean: float) -> nn.BatchNorm1d:
