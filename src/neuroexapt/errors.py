@@ -66,3 +66,7 @@ class RunError(NeuroexaptError, ValueError):
 
 class TrainingError(NeuroexaptError, RuntimeError):
     """Training cannot go on, as when the loss is no longer finite."""
+
+
+class WorkerLostError(NeuroexaptError, RuntimeError):
+    """A worker that ran a task is gone, and with it what the task would have given."""

@@ -1,15 +1,35 @@
 """Evolve: populations of grown networks along the Pareto front."""
 
+from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.crossover import transplant
+from neuroexapt.evolution.evolution import MultiObjectiveArchitectureEvolution
+from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.hypervolume import hypervolume, hypervolume_of
 from neuroexapt.evolution.individual import Individual
-from neuroexapt.evolution.selection import Breeding, Selection, fronts, renewed
+from neuroexapt.evolution.objectives import Limits, Objective
+from neuroexapt.evolution.pick import Choice, pick
+from neuroexapt.evolution.record import GenerationRecord, MemberRecord
+from neuroexapt.evolution.selection import Breeding, Selection, fittest, fronts, renewed
+from neuroexapt.evolution.structure import structure_key
 
 __all__ = [
     "Breeding",
+    "Choice",
+    "EvolutionConfig",
+    "GenerationRecord",
+    "Genome",
     "Individual",
+    "Limits",
+    "MemberRecord",
+    "MultiObjectiveArchitectureEvolution",
+    "Objective",
     "Selection",
+    "fittest",
     "fronts",
     "hypervolume",
     "hypervolume_of",
+    "pick",
     "renewed",
+    "structure_key",
+    "transplant",
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 G = TypeVar("G")
-Origin: TypeAlias = Literal["seed", "mutation", "crossover", "training"]
+Origin: TypeAlias = Literal["seed", "mutation", "pruning", "crossover"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,6 +107,18 @@ def fronts(
     return found + [[member] for member in beyond]
 
 
+def fittest(
+    population: Sequence[Individual[G]], objectives: Sequence[str], count: int
+) -> list[Individual[G]]:
+    """So many members: whole fronts as long as they fit, and of the next one those apart."""
+    survival = RankAndCrowding(crowding_func="cd")
+    problem = Problem(n_var=1, n_obj=len(objectives), n_ieq_constr=1)
+    members = _members(population, objectives)
+    return _individuals(
+        survival.do(problem, members, n_survive=count, random_state=np.random.default_rng(0))
+    )
+
+
 def values(population: Sequence[Individual[Any]], objectives: Sequence[str]) -> Array:
     """Scores of a population, shape (members, objectives).
 

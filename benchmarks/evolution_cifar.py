@@ -1,0 +1,233 @@
+"""Does evolution pay? Fronts on CIFAR-10 for the same total compute, by three ways to get them.
+
+python benchmarks/evolution_cifar.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 5e13]
+python benchmarks/evolution_cifar.py sum
+
+`run` spends the FLOPs, sensing and edits included, on `evolution` (mutations drawn from the
+arbiter's ranking), on `random_mutation` (the same, mutations drawn evenly) or on `separate_runs`
+(five DNM trainings from the same seed network, each with a fifth of them and a limit of its own to
+its multiply-accumulates). Everything is chosen by 5,000 held-out training images. The front's
+networks are then tested once, and the hypervolume is that of their test errors and MACs, with the
+error from 0.1 to 0.5 and the MACs from 0 to 4 million scaled to 0..1. One file a run in
+benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ablation import GROWTH, narrow
+from provenance import RESULTS, provenance, spread
+
+from neuroexapt.evolution import (
+    EvolutionConfig,
+    MultiObjectiveArchitectureEvolution,
+    hypervolume,
+)
+from neuroexapt.growth import GrowthConfig
+from neuroexapt.runs import configure, start
+from neuroexapt.training import (
+    build_criterion,
+    default_recipe,
+    evaluate,
+    evaluation_batches,
+    load,
+    train_batches,
+)
+
+FOLDER = RESULTS / "evolution"
+RUNS = Path(__file__).parent.parent / "runs" / "evolution"
+MAX_MACS = 4_000_000
+IDEAL, REFERENCE = (0.1, 0.0), (0.5, float(MAX_MACS))
+LIMITS = (None, 800_000, 1_500_000, 2_500_000, MAX_MACS)
+"""MACs that the separate runs may grow to; the first one doesn't grow."""
+POLICIES: Mapping[str, str] = {"evolution": "arbiter", "random_mutation": "random"}
+ARMS = (*POLICIES, "separate_runs")
+
+
+def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """A front by evolution."""
+    data = load("cifar10", args.data_dir)
+    recipe = default_recipe("cifar10")
+    growth = GrowthConfig.model_validate(
+        {"policy": POLICIES[arm], "exchange": 0.0, "min_saving": 0.0}
+    )
+    config = EvolutionConfig.model_validate(
+        {
+            "objectives": ("error", "macs"),
+            "limits": {"macs": MAX_MACS},
+            "size": args.size,
+            "num_children": args.children,
+            "founding": 2.0,
+            "max_flops": args.max_flops,
+            "recipe": recipe,
+            "growth": growth,
+            "seed": seed,
+        }
+    )
+    torch.manual_seed(seed)
+    evolution = MultiObjectiveArchitectureEvolution(
+        narrow(10, 3),
+        train_batches(data, recipe, seed=seed),
+        evaluation_batches(data, data.validation),
+        config,
+    )
+    for population in evolution.run():
+        front = evolution.front(population)
+        record = evolution.history[-1]
+        best = min(member.scores["error"] for member in record.population)
+        print(arm, seed, record.phase, f"{record.flops:.2e} {best:.4f}", flush=True)
+    test = evaluation_batches(data, data.test)
+    criterion = build_criterion(recipe)
+    scored = [
+        {
+            "test_error": 1 - evaluate(evolution.model(member), test, criterion).accuracy,
+            "val_error": member.scores["error"],
+            "macs": member.scores["macs"],
+            "params": member.scores["params"],
+            "epochs": member.told["epochs"],
+            "edits": [str(edit) for edit in member.genome.edits],
+        }
+        for member in front
+    ]
+    born = [child for record in evolution.history[1:] for child in record.children]
+    differences = [
+        abs(child.told["accuracy_at_birth"] - child.told["accuracy_of_parent"])
+        for child in born
+        if child.origin != "pruning"
+    ]
+    return {
+        "config": config.model_dump(mode="json"),
+        "front": scored,
+        "train_flops": evolution.flops,
+        "generations": Counter(record.phase for record in evolution.history),
+        "born": Counter(child.origin for child in born),
+        "lost": {name: why for record in evolution.history for name, why in record.lost.items()},
+        "inheritance": {
+            "largest_difference": max(differences, default=0.0),
+            "num_children": len(differences),
+        },
+        "history": [
+            {
+                "phase": record.phase,
+                "flops": record.flops,
+                "population": [
+                    [m.name, m.scores["error"], m.scores["macs"]] for m in record.population
+                ],
+            }
+            for record in evolution.history
+        ],
+    }
+
+
+def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """A front of DNM trainings, each for an equal part of the compute."""
+    front, flops = [], 0.0
+    for index, limit in enumerate(LIMITS):
+        given = {
+            "data": "cifar10",
+            "data_dir": str(args.data_dir),
+            "model": "ablation:narrow",
+            "max_flops": args.max_flops / len(LIMITS),
+            "seed": seed,
+            "threads": 1,
+            "checkpoint_seconds": 300,
+            "growth": GROWTH | {"policy": "arbiter"} if limit else False,
+        }
+        folder = RUNS / f"separate-{index}-seed{seed}"
+        shutil.rmtree(folder, ignore_errors=True)
+        limits = {"max_macs": limit} if limit else {}
+        summary = start(configure(given | limits), folder).finish()
+        flops += summary.train_flops
+        front.append(
+            {
+                "test_error": 1 - summary.test_accuracy,
+                "val_error": 1 - summary.val_accuracy,
+                "macs": summary.macs_final,
+                "params": summary.params_final,
+                "edits": summary.kinds,
+            }
+        )
+        shutil.rmtree(folder)
+        print("separate_runs", seed, limit, summary.val_accuracy, summary.macs_final, flush=True)
+    return {"front": front, "train_flops": flops, "growth": GROWTH}
+
+
+def run(arm: str, seed: int, args: argparse.Namespace) -> None:
+    """One run, unless it is there."""
+    path = FOLDER / f"cifar10-{arm}-seed{seed}.json"
+    if path.exists():
+        return
+    began = time.perf_counter()
+    found = separate(seed, args) if arm == "separate_runs" else evolved(arm, seed, args)
+    points = {
+        kind: np.array([[member[f"{kind}_error"], member["macs"]] for member in found["front"]])
+        for kind in ("test", "val")
+    }
+    measured = {
+        "provenance": provenance(),
+        "arm": arm,
+        "seed": seed,
+        "max_flops": args.max_flops,
+        "hypervolume": hypervolume(points["test"], IDEAL, REFERENCE),
+        "val_hypervolume": hypervolume(points["val"], IDEAL, REFERENCE),
+        "seconds": time.perf_counter() - began,
+        **found,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(measured, indent=1) + "\n")
+    print(path.stem, measured["hypervolume"], f"{measured['seconds']:.0f} s", flush=True)
+
+
+def summed() -> dict[str, Any]:
+    """What each arm came to over its seeds."""
+    arms: dict[str, Any] = {}
+    for arm in ARMS:
+        paths = sorted(FOLDER.glob(f"cifar10-{arm}-seed?.json"))
+        found = [json.loads(path.read_text()) for path in paths]
+        if found:
+            arms[arm] = spread([item["hypervolume"] for item in found]) | {
+                "val": spread([item["val_hypervolume"] for item in found]),
+                "best_test_error": spread(
+                    [min(member["test_error"] for member in item["front"]) for item in found]
+                ),
+                "max_flops": found[0]["max_flops"],
+            }
+    return arms
+
+
+def main() -> None:
+    """Run or sum up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "sum"])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--only", choices=ARMS)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--max-flops", type=float, default=5e13)
+    parser.add_argument("--size", type=int, default=10)
+    parser.add_argument("--children", type=int, default=4)
+    args = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent))
+    if args.what == "run":
+        for seed in range(3) if args.seed is None else [args.seed]:
+            for arm in ARMS if args.only is None else [args.only]:
+                run(arm, seed, args)
+        return
+    path = FOLDER / "summary.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {"cifar10": summed()}, indent=1) + "\n")
+    print(json.dumps(summed(), indent=1))
+
+
+if __name__ == "__main__":
+    main()

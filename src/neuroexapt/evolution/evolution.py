@@ -1,0 +1,338 @@
+"""Pareto evolution of networks that are all grown from one seed."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from neuroexapt.errors import EvolutionError
+from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.executors import Executor, InProcess
+from neuroexapt.evolution.genome import Genome
+from neuroexapt.evolution.individual import Individual
+from neuroexapt.evolution.networks import Network, Networks
+from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
+from neuroexapt.evolution.selection import Selection, fronts, renewed
+from neuroexapt.evolution.stint import scores, stint_flops
+from neuroexapt.evolution.structure import structure_key
+from neuroexapt.evolution.world import World
+from neuroexapt.graph import LivingModel
+from neuroexapt.training import build_criterion, first_batch
+from neuroexapt.training.modes import device_of
+from neuroexapt.training.settings import explained
+
+EXAMPLES = 8
+"""Samples that networks are traced with and edits are checked on."""
+SEEDS = 2**32
+"""Number of seeds."""
+
+
+class MultiObjectiveArchitectureEvolution:
+    """Evolves a population of networks along the Pareto front of several objectives.
+
+    All networks are grown from one seed by edits that preserve the function, so a child starts with
+    what its parent has learnt. Children are trained by successive halving; NSGA-II decides who has
+    children and who survives.
+
+    Args:
+        model: the seed network, any traceable module; left as it is.
+        train_loader: yields (inputs, targets), and has a length.
+        val_loader: likewise, held out from it: networks are judged by it.
+        config: an `EvolutionConfig`, or a mapping with its fields.
+        executor: where births and training happen; by default in this process.
+        criterion: outputs and targets to a mean loss; by default the recipe's.
+
+    Raises:
+        ValueError: naming the setting, if one is unknown or not allowed; or if the model is none.
+        TraceError: if the model can't be seen as a graph.
+        DataError: if a loader yields nothing usable.
+        EvolutionError: if the seed network exceeds the limits, the budget doesn't reach for
+            training it, or something can't be sent to the executor's workers.
+
+    Attributes:
+        history: one record a generation.
+        flops: spent so far (2 for each multiply-accumulate).
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> x = torch.randn(256, 2)
+        >>> batches = list(zip(x.split(32), (x[:, 0] * x[:, 1] > 0).long().split(32)))
+        >>> config = {"size": 4, "num_children": 2, "objectives": ("error", "params")}
+        >>> evolution = MultiObjectiveArchitectureEvolution(net, batches, batches, config)
+        >>> population = evolution.found()
+        >>> population = evolution.evolve_generation(population)
+        >>> [member.name for member in population][:1]
+        ['0.0']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Iterable[Any],
+        val_loader: Iterable[Any],
+        config: EvolutionConfig | Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
+        criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        try:
+            self.config = EvolutionConfig.model_validate(config if config is not None else {})
+        except ValidationError as error:
+            raise ValueError(f"the config: {explained(error, EvolutionConfig)}") from error
+        self.seed = _living(model, train_loader)
+        self.world = World(
+            self.seed,
+            train_loader,
+            val_loader,
+            criterion or build_criterion(self.config.recipe),
+            self.config,
+        )
+        self._per_sample = stint_flops(self.world, self.seed)
+        self._check_possible()
+        self.executor = executor or InProcess()
+        self._shared = self.executor.share(self.world)
+        self.history: list[GenerationRecord] = []
+        self.flops = 0
+        self._polish: tuple[float, int] | None = None
+
+    def _check_possible(self) -> None:
+        """That the seed network keeps the limits, and the budget reaches for founding."""
+        config, cost = self.config, self.seed.cost()
+        known = scores(self.world, self.seed, 0.0)
+        excess = config.limits.exceeded(cost)
+        if excess is None and config.limits.excess(known) > 0:
+            excess = (
+                f"{known['latency_ms']:.3g} ms a sample, at most {config.limits.latency_ms:g} ms "
+                "are allowed"
+            )
+        if excess is not None:
+            raise EvolutionError(
+                f"the seed network has {excess}, and so would all that grow from it; give a "
+                "smaller one, or a higher limit"
+            )
+        inputs, _ = first_batch(self.world.train)
+        founding = self._per_sample * len(inputs) * self.world.num_batches * config.founding
+        most = None if config.max_flops is None else config.max_flops * (1 - config.polish)
+        if most is not None and founding > most:
+            raise EvolutionError(
+                f"training the seed network for {config.founding:g} epochs takes {founding:.2g} "
+                f"FLOPs, but of max_flops {config.max_flops:.2g} only {most:.2g} are for evolving; "
+                "give more, a smaller network, or less founding"
+            )
+
+    @property
+    def generation(self) -> int:
+        """How many are through; the founding counts."""
+        return len(self.history)
+
+    def found(self) -> list[Network]:
+        """Train the seed network: the first population, of one.
+
+        Raises:
+            EvolutionError: if it is lost, as when its loss isn't finite.
+        """
+        began = time.perf_counter()
+        told = {"epochs": 0.0, "stints": 0, "edits": [], "accuracy": 0.0}
+        seed = Individual("0.0", Genome.of(self.seed), structure_key(self.seed), told=told)
+        networks = self._networks()
+        rising = min(self.config.founding, 1.0)
+        founder = networks.train([seed], rising, lr_from=self.config.recipe.start)
+        if founder and self.config.founding > rising:
+            founder = networks.train(founder, self.config.founding - rising, seed=1)
+        if not founder:
+            raise EvolutionError(f"the seed network is lost: {networks.lost['0.0']}")
+        self._note("founding", networks, founder, founder, began)
+        return founder
+
+    def evolve_generation(self, population: Sequence[Network]) -> list[Network]:
+        """One generation: members trained on, children born and trained, and who survives.
+
+        Args:
+            population: as `found` or this gave it.
+
+        Returns:
+            The new population, at most `size`, the fittest front first. Nothing of the old one
+            changes.
+
+        Raises:
+            EvolutionError: if the population is empty, or no `Individual`s.
+        """
+        began = time.perf_counter()
+        _check_population(population)
+        config, networks = self.config, self._networks()
+        number = self._seed_of(self.generation)
+        aged = self._aged(population, networks, number)
+        selection = Selection(
+            objectives=config.objectives, size=config.size, num_children=config.num_children
+        )
+        survivors, children = renewed(aged, networks, selection, number)
+        self._note("evolving", networks, survivors, children, began)
+        return survivors
+
+    def _aged(self, population: Sequence[Network], networks: Networks, seed: int) -> list[Network]:
+        """The population, with some of the first front trained on."""
+        first = fronts(population, self.config.objectives)[0]
+        least = sorted(first, key=lambda member: float(member.told["epochs"]))
+        chosen = least[: self.config.trained]
+        older = networks.train(chosen, sum(self.config.rungs), seed=seed + SEEDS // 2)
+        by_name = {member.name: member for member in older}
+        return [by_name.get(member.name, member) for member in population]
+
+    def run(self, population: Sequence[Network] = ()) -> Iterator[list[Network]]:
+        """Evolve until the budget is spent, giving the population after each generation.
+
+        The last ones are for the front: it is trained while the learning rate falls to 0.
+
+        Args:
+            population: to go on with; without one, it begins with `found`.
+
+        Raises:
+            EvolutionError: if the config has no `max_flops`.
+        """
+        if self.config.max_flops is None:
+            raise EvolutionError(
+                "the config has no max_flops, so there is no end; give them, or call "
+                "evolve_generation as often as you like"
+            )
+        current = list(population)
+        if not current:
+            current = self.found()
+            yield current
+        while self._polish is None and self._may_evolve():
+            current = self.evolve_generation(current)
+            yield current
+        while not self.finished:
+            current = self.polish(current)
+            yield current
+
+    def _may_evolve(self) -> bool:
+        """Whether another generation like the last one leaves what is for polishing."""
+        assert self.config.max_flops is not None
+        spent = [record.flops for record in self.history]
+        last = spent[-1] - (spent[-2] if len(spent) > 1 else 0)
+        return self.flops + last <= (1 - self.config.polish) * self.config.max_flops
+
+    @property
+    def finished(self) -> bool:
+        """Whether the front is polished, and the budget is spent."""
+        if self._polish is None:
+            return False
+        total, done = self._polish
+        return done >= math.ceil(total)
+
+    def polish(self, population: Sequence[Network]) -> list[Network]:
+        """Train the front on for an epoch, while the learning rate falls; others are left out.
+
+        How many epochs there are in all is settled at the first, by what is left of the budget.
+        """
+        assert self.config.max_flops is not None
+        began = time.perf_counter()
+        networks = self._networks()
+        if self._polish is None:
+            front = fronts(population, self.config.objectives)[0]
+            self._polish = self._epochs_left(front), 0
+        else:
+            front = list(population)
+        total, done = self._polish
+        epochs = min(1.0, total - done)
+        polished: list[Network] = front
+        if epochs > 0:
+            polished = networks.train(
+                front,
+                epochs,
+                lr_from=1 - done / total,
+                lr_to=max(1 - (done + epochs) / total, 0.0),
+                seed=self._seed_of(self.generation),
+            )
+        self._polish = total, done + 1
+        self._note("polishing", networks, polished, (), began)
+        return polished
+
+    def _epochs_left(self, front: Sequence[Network]) -> float:
+        """Epochs for which the whole front can be trained with what is left, in whole batches."""
+        assert self.config.max_flops is not None
+        inputs, _ = first_batch(self.world.train)
+        per_epoch = sum(stint_flops(self.world, self.model(member)) for member in front) * (
+            len(inputs) * self.world.num_batches
+        )
+        num_batches = self.world.num_batches
+        left = max(self.config.max_flops - self.flops, 0.0)
+        return math.floor(left / per_epoch * num_batches) / num_batches
+
+    def model(self, member: Network) -> LivingModel:
+        """The network of a member, in eval mode; it shares nothing with it."""
+        return member.genome.develop(self.seed).eval()
+
+    def front(self, population: Sequence[Network]) -> list[Network]:
+        """The members that no other one beats in all objectives, the smallest error first."""
+        found = fronts(population, self.config.objectives)[0]
+        return sorted(found, key=lambda member: member.scores["error"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the evolution is, as JSON values; the population is kept beside it."""
+        return {
+            "flops": self.flops,
+            "polish": self._polish,
+            "history": [record.model_dump(mode="json") for record in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave; with the same population, to the same front."""
+        self.flops = state["flops"]
+        self._polish = None if state["polish"] is None else tuple(state["polish"])
+        self.history = [GenerationRecord.model_validate(record) for record in state["history"]]
+
+    def _networks(self) -> Networks:
+        return Networks(self.executor, self._shared, self.config, self.generation)
+
+    def _seed_of(self, generation: int) -> int:
+        return (self.config.seed * 1_000_003 + generation) % (SEEDS // 4)
+
+    def _note(
+        self,
+        phase: Phase,
+        networks: Networks,
+        population: Sequence[Network],
+        children: Sequence[Network],
+        began: float,
+    ) -> None:
+        self.flops += networks.flops
+        self.history.append(
+            GenerationRecord(
+                generation=self.generation,
+                phase=phase,
+                population=tuple(MemberRecord.of(member) for member in population),
+                children=tuple(MemberRecord.of(member) for member in children),
+                lost=networks.lost,
+                flops=self.flops,
+                seconds=time.perf_counter() - began,
+            )
+        )
+
+
+def _living(model: nn.Module, loader: Iterable[Any]) -> LivingModel:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
+    inputs, _ = first_batch(loader)
+    if isinstance(model, LivingModel):
+        return copy.deepcopy(model)
+    with torch.no_grad():
+        return LivingModel(copy.deepcopy(model), inputs[:EXAMPLES].to(device_of(model)))
+
+
+def _check_population(population: Sequence[Any]) -> None:
+    for member in population:
+        if not isinstance(member, Individual):
+            raise EvolutionError(
+                f"a population holds a {type(member).__name__}; give what found() or "
+                "evolve_generation() returned"
+            )
+    if not population:
+        raise EvolutionError("the population is empty; begin with found()")

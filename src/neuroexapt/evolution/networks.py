@@ -1,0 +1,148 @@
+"""How networks breed: births and training as tasks on an executor."""
+
+import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+
+from neuroexapt.errors import TrainingError, WorkerLostError
+from neuroexapt.evolution.birth import Newborn, bear
+from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.executors import Executor, Shared
+from neuroexapt.evolution.genome import Genome
+from neuroexapt.evolution.individual import Individual, Origin
+from neuroexapt.evolution.selection import Couple, fittest
+from neuroexapt.evolution.stint import Stint, Trained, train
+from neuroexapt.evolution.world import World
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+Network: TypeAlias = Individual[Genome]
+LOSSES = (TrainingError, MemoryError, torch.OutOfMemoryError, WorkerLostError)
+"""What may befall one network without ending an evolution."""
+
+
+@dataclass
+class Networks:
+    """Breeds networks: a `Breeding`.
+
+    Attributes:
+        executor: where births and training happen.
+        world: what they share.
+        config: how networks evolve.
+        generation: names children, and numbers epochs.
+        flops: spent so far (2 for each multiply-accumulate).
+        lost: name -> why a network was lost or never made.
+    """
+
+    executor: Executor
+    world: Shared[World]
+    config: EvolutionConfig
+    generation: int
+    flops: int = 0
+    lost: dict[str, str] = field(default_factory=dict)
+    _num_born: int = 0
+
+    def bear(self, couples: Sequence[Couple[Genome]], seeds: Sequence[int]) -> list[Network]:
+        """A child of each couple, unless nothing applies; not trained yet."""
+        plans = []
+        for couple, seed in zip(couples, seeds, strict=True):
+            self._num_born += 1
+            name = f"{self.generation}.{self._num_born}"
+            plans.append((name, self._origin(couple, seed), couple, seed))
+        futures = [
+            self.executor.submit(bear, self.world, origin, one.genome, other.genome, seed)
+            for _, origin, (one, other), seed in plans
+        ]
+        found = []
+        for (name, origin, couple, _), future in zip(plans, futures, strict=True):
+            newborn = self._result(name, future)
+            if newborn is None:
+                continue
+            self.flops += newborn.flops
+            if newborn.genome is None:
+                self.lost[name] = newborn.why
+            else:
+                found.append(_child(name, origin, couple, newborn, newborn.genome))
+        return found
+
+    def _origin(self, couple: Couple[Genome], seed: int) -> Origin:
+        generator = np.random.default_rng(seed)
+        if couple[0] is not couple[1] and generator.random() < self.config.crossover:
+            return "crossover"
+        return "pruning" if generator.random() < self.config.pruning else "mutation"
+
+    def rear(self, children: Sequence[Network], seed: int) -> list[Network]:
+        """Train and score children by successive halving; without those that were lost."""
+        going, done = list(children), []
+        for rung, epochs in enumerate(self.config.rungs):
+            trained = self.train(going, epochs, seed=seed + rung)
+            rest = len(self.config.rungs) - rung - 1
+            count = math.ceil(self.config.kept * len(trained)) if rest else 0
+            going = fittest(trained, self.config.objectives, count) if count else []
+            names = {member.name for member in going}
+            done += [member for member in trained if member.name not in names]
+        return done
+
+    def train(
+        self,
+        members: Sequence[Network],
+        epochs: float,
+        lr_from: float = 1.0,
+        lr_to: float = 1.0,
+        seed: int = 0,
+    ) -> list[Network]:
+        """Train members for a stint, and score them; without those that were lost."""
+        stints = [
+            Stint(epochs, member.told["stints"], lr_from, lr_to, seed + number)
+            for number, member in enumerate(members)
+        ]
+        futures = [
+            self.executor.submit(train, self.world, member.genome, stint)
+            for member, stint in zip(members, stints, strict=True)
+        ]
+        found = []
+        for member, future in zip(members, futures, strict=True):
+            trained = self._result(member.name, future)
+            if trained is not None:
+                self.flops += trained.flops
+                found.append(self._older(member, trained, epochs))
+        return found
+
+    def _older(self, member: Network, trained: Trained, epochs: float) -> Network:
+        told = {
+            "epochs": member.told["epochs"] + epochs,
+            "stints": member.told["stints"] + math.ceil(epochs),
+            "accuracy": trained.accuracy,
+        }
+        older = replace(member, genome=trained.genome)
+        return older.scored(trained.scores, self.config.limits.excess(trained.scores), **told)
+
+    def _result(self, name: str, future: Future[R]) -> R | None:
+        """What a task gave; None if that network is lost."""
+        try:
+            return future.result()
+        except LOSSES as error:
+            self.lost[name] = f"{type(error).__name__}: {error}"
+            logger.warning("%s is lost: %s", name, self.lost[name])
+            return None
+
+
+def _child(
+    name: str, origin: Origin, couple: Couple[Genome], newborn: Newborn, genome: Genome
+) -> Network:
+    mother, father = couple
+    inherited: dict[str, Any] = {
+        "epochs": mother.told["epochs"],
+        "stints": mother.told["stints"],
+        "edits": list(newborn.edits),
+        "accuracy_at_birth": newborn.accuracy,
+        "accuracy_of_parent": mother.told["accuracy"],
+    }
+    parents = (mother.name, father.name) if origin == "crossover" else (mother.name,)
+    return Individual(name, genome, newborn.key, origin, parents, told=inherited)

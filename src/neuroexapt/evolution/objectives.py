@@ -1,0 +1,74 @@
+"""What a network is judged by, and what it must not exceed."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from neuroexapt.graph import Cost, Inputs, LivingModel
+from neuroexapt.training.modes import mode
+
+Objective: TypeAlias = Literal["error", "macs", "params", "latency_ms"]
+RUNS = 9
+"""Timed forward passes, of which the median counts."""
+
+
+class Limits(BaseModel):
+    """What no network of the front may exceed; None for no limit.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-accumulates of one sample's forward pass.
+        latency_ms: milliseconds of a forward pass of one sample, in eval mode.
+
+    Example:
+        >>> Limits(params=1000, macs=500).excess({"params": 1500.0, "macs": 400.0})
+        0.5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    params: int | None = Field(default=None, gt=0)
+    macs: int | None = Field(default=None, gt=0)
+    latency_ms: float | None = Field(default=None, gt=0)
+
+    def excess(self, scores: Mapping[str, float]) -> float:
+        """By how much scores pass the limits, relative to each limit, summed; 0 if they don't."""
+        given = self.model_dump(exclude_none=True)
+        return float(sum(max(scores[name] / limit - 1, 0.0) for name, limit in given.items()))
+
+    def exceeded(self, cost: Cost) -> str | None:
+        """What a network of this cost would exceed, in words; None if it fits. Latency isn't known.
+
+        Example:
+            >>> Limits(macs=500).exceeded(Cost(params=10, macs=700))
+            '700 MACs, at most 500 are allowed'
+        """
+        if self.params is not None and cost.params > self.params:
+            return f"{cost.params:,} parameters, at most {self.params:,} are allowed"
+        if self.macs is not None and cost.macs > self.macs:
+            return f"{cost.macs:,} MACs, at most {self.macs:,} are allowed"
+        return None
+
+
+def latency_ms(living: LivingModel) -> float:
+    """Milliseconds of a forward pass of one sample, in eval mode: the median of a few.
+
+    It depends on the machine and on what else it does, and so never repeats exactly.
+    """
+    inputs = living.example_inputs.map(lambda tensor: tensor[:1])
+    device = next(living.parameters(), torch.zeros(())).device
+    with mode(living, training=False), torch.inference_mode():
+        living(*inputs.args, **inputs.kwargs)
+        return statistics.median(_timed(living, inputs, device) for _ in range(RUNS))
+
+
+def _timed(living: LivingModel, inputs: Inputs, device: torch.device) -> float:
+    began = time.perf_counter()
+    living(*inputs.args, **inputs.kwargs)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return 1000 * (time.perf_counter() - began)

@@ -1,0 +1,121 @@
+"""A stint of training: one network, so many batches, and its scores afterwards."""
+
+from dataclasses import dataclass
+
+from neuroexapt.evolution.birth import MOST_SEED
+from neuroexapt.evolution.genome import Genome
+from neuroexapt.evolution.objectives import latency_ms
+from neuroexapt.evolution.world import World
+from neuroexapt.graph import LivingModel
+from neuroexapt.training import Step, build_optimizer, evaluate, train_epoch, training_flops
+from neuroexapt.training.calibrate import recalibrate
+from neuroexapt.training.loaders import pairs
+
+ROUNDING = 1e-6
+"""Share of a batch by which a number of epochs may be off."""
+
+
+@dataclass(frozen=True)
+class Stint:
+    """What a network is trained for.
+
+    Attributes:
+        epochs: how many.
+        epoch: number of the first one, by which loaders choose order and variations.
+        lr_from: learning rate at the first step, relative to the recipe's.
+        lr_to: after the last step, likewise; it changes in a straight line between.
+        seed: of everything random.
+    """
+
+    epochs: float
+    epoch: int
+    lr_from: float = 1.0
+    lr_to: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a stint came to.
+
+    Attributes:
+        genome: of the same structure, with other weights.
+        scores: by objective.
+        accuracy: on held-out data, 0 to 1.
+        flops: that training took (2 for each multiply-accumulate).
+    """
+
+    genome: Genome
+    scores: dict[str, float]
+    accuracy: float
+    flops: int
+
+
+def train(world: World, genome: Genome, stint: Stint) -> Trained:
+    """Train a network for a stint, and score it.
+
+    Raises:
+        TrainingError: if a loss isn't finite.
+        DataError: if a loader yields nothing usable.
+    """
+    config = world.config
+    with world.seeded(stint.seed % MOST_SEED):
+        living = genome.develop(world.seed)
+        flops = _train(world, living, stint)
+        known = pairs(world.batches(stint.epoch, config.calibration), world.device)
+        if config.calibration:
+            recalibrate(living, [inputs for inputs, _ in known])
+        found = evaluate(living, world.validation, world.criterion, amp=config.recipe.amp)
+        return Trained(
+            Genome.of(living), scores(world, living, found.accuracy), found.accuracy, flops
+        )
+
+
+def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, float]:
+    """What a network is judged by; latency only where it is asked for."""
+    cost = living.cost()
+    known = {
+        "error": 1.0 - accuracy,
+        "macs": float(cost.macs),
+        "params": float(cost.params),
+    }
+    config = world.config
+    if "latency_ms" in config.objectives or config.limits.latency_ms is not None:
+        known["latency_ms"] = latency_ms(living)
+    return known
+
+
+def stint_flops(world: World, living: LivingModel) -> int:
+    """FLOPs of training on one sample."""
+    inputs, targets = next(pairs(world.batches(0, 1), world.device))
+    return training_flops(living, (inputs, targets), world.criterion)
+
+
+def _train(world: World, living: LivingModel, stint: Stint) -> int:
+    """Train, and count FLOPs."""
+    recipe = world.config.recipe
+    optimizer = build_optimizer(living, recipe)
+    per_sample = stint_flops(world, living)
+    steps = max(int(stint.epochs * world.num_batches + ROUNDING), 1)
+    flops = 0
+
+    def set_lr(share: float) -> None:
+        factor = stint.lr_from + (stint.lr_to - stint.lr_from) * share
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * factor
+
+    def after_step(step: Step) -> None:
+        nonlocal flops
+        flops += per_sample * step.num_samples
+        set_lr((step.index + 1) / steps)
+
+    set_lr(0.0)
+    train_epoch(
+        living,
+        world.batches(stint.epoch, steps),
+        optimizer,
+        world.criterion,
+        amp=recipe.amp,
+        on_step=after_step,
+    )
+    return flops

@@ -1,0 +1,83 @@
+"""What all tasks of an evolution share: the seed network, the data, how networks are trained."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuroexapt.errors import EvolutionError
+from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.graph import LivingModel
+from neuroexapt.training.loaders import tell_epoch
+from neuroexapt.training.modes import device_of
+from neuroexapt.training.seed import seeded_apart
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What tasks share; it is sent to each worker once.
+
+    Attributes:
+        seed: the network that all others are grown from.
+        train: yields (inputs, targets), and has a length.
+        validation: likewise, held out.
+        criterion: outputs and targets to a mean loss.
+        config: how networks evolve.
+    """
+
+    seed: LivingModel
+    train: Iterable[Any]
+    validation: Iterable[Any]
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    config: EvolutionConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are trained."""
+        return device_of(self.seed)
+
+    @property
+    def num_batches(self) -> int:
+        """Training batches of an epoch.
+
+        Raises:
+            EvolutionError: if the loader can't tell, or has none.
+        """
+        if not isinstance(self.train, Sized) or not len(self.train):
+            raise EvolutionError(
+                f"the training loader, a {type(self.train).__name__}, has no length or no batch; "
+                "give one that knows how many batches it has, as a DataLoader or a list"
+            )
+        return len(self.train)
+
+    def batches(self, epoch: int, count: int) -> Iterator[Any]:
+        """So many training batches, from one epoch's first on, and on through the next ones."""
+        passes = itertools.count(epoch)
+        return itertools.islice(itertools.chain.from_iterable(map(self._pass, passes)), count)
+
+    def _pass(self, epoch: int) -> Iterable[Any]:
+        tell_epoch(self.train, epoch)
+        return self.train
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Inside, everything random follows from a seed, that of a user's loaders included."""
+        generators = [
+            generator
+            for loader in (self.train, self.validation)
+            for part in (loader, getattr(loader, "sampler", None))
+            if isinstance(generator := getattr(part, "generator", None), torch.Generator)
+        ]
+        states = [generator.get_state() for generator in generators]
+        with seeded_apart(seed, self.device):
+            for generator in generators:
+                generator.manual_seed(seed)
+            try:
+                yield
+            finally:
+                for generator, state in zip(generators, states, strict=True):
+                    generator.set_state(state)

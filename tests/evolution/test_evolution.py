@@ -1,0 +1,312 @@
+"""Evolution of networks: inheritance, independence, limits, budget, repeatability, errors."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neuroexapt.errors import EvolutionError, TraceError
+from neuroexapt.evolution import MultiObjectiveArchitectureEvolution, networks
+from neuroexapt.evolution.networks import Network
+from neuroexapt.training import training_flops
+
+SMALL: dict[str, Any] = {
+    "objectives": ("error", "macs"),
+    "size": 4,
+    "num_children": 3,
+    "rungs": (1.0, 1.0),
+    "num_samples": 64,
+    "recipe": {"lr": 0.05, "batch_size": 32},
+}
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    )
+
+
+def batches(count: int = 4, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+    """Is the left half of the picture brighter than the right one?"""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(32 * count, 1, 6, 6, generator=generator)
+    inputs[:, :, :, :3] += torch.randn(len(inputs), 1, 1, 1, generator=generator)
+    targets = (inputs[..., :3].mean((1, 2, 3)) > inputs[..., 3:].mean((1, 2, 3))).long()
+    return list(zip(inputs.split(32), targets.split(32), strict=True))
+
+
+def evolution(**settings: Any) -> MultiObjectiveArchitectureEvolution:
+    return MultiObjectiveArchitectureEvolution(
+        model(), batches(), batches(2, seed=9), SMALL | settings
+    )
+
+
+def evolved(generations: int = 3, **settings: Any) -> tuple[Any, list[list[Network]]]:
+    of = evolution(**settings)
+    populations = [of.found()]
+    for _ in range(generations):
+        populations.append(of.evolve_generation(populations[-1]))
+    return of, populations
+
+
+def children(of: MultiObjectiveArchitectureEvolution) -> list[Any]:
+    return [child for record in of.history[1:] for child in record.children]
+
+
+def weights(population: Sequence[Network]) -> list[dict[str, Tensor]]:
+    return [{k: v.clone() for k, v in member.genome.weights.items()} for member in population]
+
+
+def same(one: Sequence[Network], other: Sequence[Network]) -> bool:
+    return [m.name for m in one] == [m.name for m in other] and all(
+        a.scores == b.scores
+        and a.genome.edits == b.genome.edits
+        and all(torch.equal(v, b.genome.weights[k]) for k, v in a.genome.weights.items())
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_children_start_with_what_their_parent_has_learnt() -> None:
+    of, _ = evolved(4, crossover=0.5, pruning=0.2)
+    kept = [child for child in children(of) if child.origin != "pruning"]
+    assert {child.origin for child in kept} == {"mutation", "crossover"}
+    for child in kept:
+        told = child.told
+        assert told["accuracy_at_birth"] == pytest.approx(told["accuracy_of_parent"], abs=1e-6)
+
+
+def test_a_generation_changes_nothing_of_the_one_before() -> None:
+    of = evolution()
+    parents = of.evolve_generation(of.found())
+    before, names = weights(parents), [member.name for member in parents]
+    of.evolve_generation(parents)
+    assert names == [member.name for member in parents]
+    for member, kept in zip(parents, before, strict=True):
+        assert all(torch.equal(value, kept[key]) for key, value in member.genome.weights.items())
+
+
+def test_no_two_networks_share_memory() -> None:
+    of, populations = evolved(2)
+    tensors = [value for m in populations[-1] for value in m.genome.weights.values()]
+    tensors += list(of.seed.state_dict().values())
+    places = [tensor.data_ptr() for tensor in tensors if tensor.numel()]
+    assert len(places) == len(set(places))
+
+
+def test_a_population_holds_no_structure_twice() -> None:
+    for population in evolved(4)[1]:
+        keys = [member.key for member in population]
+        assert len(keys) == len(set(keys))
+
+
+def test_networks_learn_over_generations() -> None:
+    of, populations = evolved(4)
+    first = populations[0][0].scores["error"]
+    assert min(member.scores["error"] for member in populations[-1]) < first
+    assert of.front(populations[-1])[0].scores["error"] < first
+
+
+def test_scores_are_those_of_the_network() -> None:
+    of, populations = evolved(2)
+    for member in populations[-1]:
+        living = of.model(member)
+        assert living.cost().macs == member.scores["macs"]
+        assert living.cost().params == member.scores["params"]
+        with torch.no_grad():
+            right = [(living(x).argmax(1) == y).float().mean() for x, y in batches(2, seed=9)]
+        assert 1 - float(torch.stack(right).mean()) == pytest.approx(member.scores["error"])
+
+
+def test_limits_are_kept() -> None:
+    most = int(1.3 * evolution().seed.cost().macs)
+    of, _ = evolved(3, limits={"macs": most})
+    assert len(children(of)) > 3
+    assert all(child.scores["macs"] <= most for child in children(of))
+
+
+def test_a_network_over_its_latency_comes_last() -> None:
+    of = evolution(objectives=("error", "latency_ms"), limits={"latency_ms": 1000.0})
+    (founder,) = of.found()
+    assert founder.scores["latency_ms"] > 0
+    assert founder.excess == 0
+    slow = founder.scored({**founder.scores, "latency_ms": 2000.0}, excess=1.0)
+    assert of.front([slow, founder]) == [founder]
+
+
+def test_equal_seeds_give_equal_fronts_and_others_do_not() -> None:
+    assert same(evolved(2)[1][-1], evolved(2)[1][-1])
+    assert not same(evolved(2)[1][-1], evolved(2, seed=1)[1][-1])
+
+
+def test_random_numbers_of_the_caller_stay() -> None:
+    of = evolution()
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    of.evolve_generation(of.found())
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[MultiObjectiveArchitectureEvolution, list[Any], list[list[Network]]]:
+    """A run to its end, with the state after each generation."""
+    of = evolution(max_flops=3e8, polish=0.3)
+    states, populations = [], []
+    for population in of.run():
+        populations.append(population)
+        states.append(of.state_dict())
+    return of, states, populations
+
+
+def test_run_spends_its_budget_and_not_more(whole: Any) -> None:
+    of, _, _ = whole
+    assert 0.9 * 3e8 < of.flops <= 3e8
+    assert [record.flops for record in of.history] == sorted(r.flops for r in of.history)
+    assert of.finished
+
+
+def test_run_has_all_phases_in_order(whole: Any) -> None:
+    phases = [record.phase for record in whole[0].history]
+    assert phases == sorted(phases, key=["founding", "evolving", "polishing"].index)
+    assert set(phases) == {"founding", "evolving", "polishing"}
+
+
+def test_polish_trains_the_whole_front(whole: Any) -> None:
+    of, _, populations = whole
+    records = of.history
+    begin = next(i for i, record in enumerate(records) if record.phase == "polishing")
+    before = {m.name: m.told["epochs"] for m in of.front(populations[begin - 1])}
+    after = {m.name: m.told["epochs"] for m in populations[-1]}
+    assert before.keys() == after.keys()
+    assert all(after[name] > before[name] for name in before)
+
+
+def test_flops_are_those_of_training_and_a_little_sensing(whole: Any) -> None:
+    of, _, _ = whole
+    x, y = batches()[0]
+    founder = training_flops(model(), (x, y), nn.CrossEntropyLoss()) * 128
+    assert of.history[0].flops == founder
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_run_goes_on_from_any_generation_to_the_same_front(whole: Any, share: float) -> None:
+    of, states, populations = whole
+    at = int(share * (len(states) - 1))
+    resumed = evolution(max_flops=3e8, polish=0.3)
+    resumed.load_state_dict(states[at])
+    *_, last = resumed.run(populations[at])
+    assert same(last, populations[-1])
+    ours, theirs = resumed.history, of.history
+    assert [record.population for record in ours] == [record.population for record in theirs]
+
+
+class Explodes(nn.Module):
+    """A loss that is never finite."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets) * math.inf
+
+
+def test_a_seed_that_is_lost_is_told() -> None:
+    of = MultiObjectiveArchitectureEvolution(
+        model(), batches(), batches(2), SMALL, criterion=Explodes()
+    )
+    with pytest.raises(EvolutionError, match="the seed network is lost: TrainingError"):
+        of.found()
+
+
+def test_a_child_out_of_memory_costs_that_child_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failed = networks.train, []
+
+    def train(world: Any, genome: Any, stint: Any) -> Any:
+        if genome.edits and not failed:
+            failed.append(genome)
+            raise torch.OutOfMemoryError("nothing left")
+        return real(world, genome, stint)
+
+    of = evolution(trained=0)
+    founder = of.found()
+    monkeypatch.setattr(networks, "train", train)
+    population = of.evolve_generation(founder)
+    assert len(failed) == 1
+    (lost,) = of.history[-1].lost.items()
+    assert "nothing left" in lost[1]
+    assert lost[0] not in {member.name for member in population}
+    assert len(of.history[-1].children) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 1}, "size"),
+        ({"objectives": ("error", "error")}, "name one twice"),
+        ({"objectives": ("accuracy",)}, "objectives"),
+        ({"objectives": ()}, "objectives"),
+        ({"rungs": (0.5, 0.0)}, "rungs"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evolution(**settings)
+
+
+def test_limits_that_the_seed_exceeds_are_told() -> None:
+    with pytest.raises(EvolutionError, match=r"seed network has .* parameters, at most 10"):
+        evolution(limits={"params": 10})
+    with pytest.raises(EvolutionError, match=r"seed network has .* ms a sample, at most 1e-06 ms"):
+        evolution(limits={"latency_ms": 1e-6})
+
+
+def test_a_budget_that_founding_spends_is_told() -> None:
+    with pytest.raises(EvolutionError, match=r"only .* are for evolving"):
+        evolution(max_flops=1e5)
+
+
+def test_run_without_an_end_is_told() -> None:
+    with pytest.raises(EvolutionError, match="no max_flops"):
+        next(evolution().run())
+
+
+@pytest.mark.parametrize("population", [[], [nn.Linear(1, 1)]])
+def test_a_population_that_is_none_is_told(population: list[Any]) -> None:
+    with pytest.raises(EvolutionError, match="found"):
+        evolution().evolve_generation(population)
+
+
+def test_a_model_that_is_none_is_told() -> None:
+    with pytest.raises(ValueError, match="a str is no model"):
+        MultiObjectiveArchitectureEvolution("resnet", batches(), batches())  # type: ignore[arg-type]
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_cannot_be_traced_is_told() -> None:
+    with pytest.raises(TraceError):
+        MultiObjectiveArchitectureEvolution(Branches(), batches(), batches(), SMALL)
+
+
+def test_a_loader_without_a_length_is_told() -> None:
+    class Endless:
+        def __iter__(self) -> Any:
+            return iter(batches())
+
+    with pytest.raises(EvolutionError, match="Endless, has no length"):
+        MultiObjectiveArchitectureEvolution(
+            model(), Endless(), batches(), SMALL | {"max_flops": 1e9}
+        )
