@@ -96,7 +96,7 @@ def data(data_dir: Path, seed: int, device: str, limit: int | None) -> tuple[Dat
     """CIFAR-10, and its training and held-out batches."""
     splits = load("cifar10", data_dir)
     train = splits.train if limit is None else splits.train.select(torch.arange(limit))
-    known = {"mean": splits.mean, "std": splits.std, "device": device}
+    known = {"mean": splits.mean, "std": splits.std, "device": device, "channels_last": True}
     augment = Augment(shift=4, flip=True)
     weights = Batches(train, BATCH, seed=seed, augment=augment, drop_last=True, **known)
     held_out = Batches(splits.validation, BATCH, seed=seed + 1, drop_last=True, **known)
@@ -128,7 +128,7 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
         framework = ImprovedASOSEFramework(config)
         found, history = framework.train_with_enhanced_aso_se(network, train, held_out)
     assert framework.searching is not None
-    test = evaluation_batches(splits, splits.test, device=args.device)
+    test = evaluation_batches(splits, splits.test, channels_last=True, device=args.device)
     scored = evaluate(found, test, build_criterion(config.recipe))
     cost = LivingModel(found, next(iter(test))[0][:2]).cost()
     measured = {

@@ -56,7 +56,7 @@ ARMS = (*POLICIES, "separate_runs")
 def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """A front by evolution."""
     data = load("cifar10", args.data_dir)
-    recipe = default_recipe("cifar10")
+    recipe = default_recipe("cifar10").model_copy(update={"channels_last": True})
     growth = GrowthConfig.model_validate(
         {"policy": POLICIES[arm], "exchange": 0.0, "min_saving": 0.0}
     )
@@ -77,7 +77,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     evolution = MultiObjectiveArchitectureEvolution(
         narrow(10, 3),
         train_batches(data, recipe, seed=seed),
-        evaluation_batches(data, data.validation),
+        evaluation_batches(data, data.validation, channels_last=True),
         config,
     )
     for population in evolution.run():
@@ -85,7 +85,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         record = evolution.history[-1]
         best = min(member.scores["error"] for member in record.population)
         print(arm, seed, record.phase, f"{record.flops:.2e} {best:.4f}", flush=True)
-    test = evaluation_batches(data, data.test)
+    test = evaluation_batches(data, data.test, channels_last=True)
     criterion = build_criterion(recipe)
     scored = [
         {
@@ -139,6 +139,7 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "max_flops": args.max_flops / len(LIMITS),
             "seed": seed,
             "threads": 1,
+            "recipe": {"channels_last": True},
             "checkpoint_seconds": 300,
             "growth": GROWTH | {"policy": "arbiter"} if limit else False,
         }

@@ -22,13 +22,14 @@ class EvolutionConfig(BaseModel):
             (successive halving). The others stay as they are, and may survive all the same.
         crossover: share of the children that have two parents.
         trained: members that are trained on in a generation, as long as a child is: those of the
-            first front that were trained least.
+            first front that were trained least, dear ones having to be trained less.
         pruning: share of the other children that lose units instead of gaining any.
         num_edits: of a mutation that grows, at most.
         num_samples: training samples that a mutation goes by.
         max_flops: training FLOPs of the whole evolution, sensing included (2 for each
             multiply-accumulate); None to evolve generation by generation only.
-        polish: share of them that is for the front at the end, while the learning rate falls to 0.
+        polish: share of them that is for the front at the end, while the learning rate falls to 0;
+            a network that costs less gets less of it, but for more epochs.
         calibration: training batches on which norms' statistics are estimated before a network is
             judged; 0 leaves them as training left them.
         recipe: how networks are trained. The learning rate rises over the founder's first epoch,

@@ -1,7 +1,6 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,10 +14,11 @@ from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
-from neuroexapt.evolution.networks import Network, Networks
+from neuroexapt.evolution.networks import Network, Networks, stints
+from neuroexapt.evolution.polish import Polish, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
-from neuroexapt.evolution.stint import scores, stint_flops
+from neuroexapt.evolution.stint import Stint, scores, stint_flops
 from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
@@ -100,7 +100,7 @@ class MultiObjectiveArchitectureEvolution:
         self._shared = self.executor.share(self.world)
         self.history: list[GenerationRecord] = []
         self.flops = 0
-        self._polish: tuple[float, int] | None = None
+        self._polish: Polish | None = None
 
     def _check_possible(self) -> None:
         """That the seed network keeps the limits, and the budget reaches for founding."""
@@ -143,9 +143,10 @@ class MultiObjectiveArchitectureEvolution:
         seed = Individual("0.0", Genome.of(self.seed), structure_key(self.seed), told=told)
         networks = self._networks()
         rising = min(self.config.founding, 1.0)
-        founder = networks.train([seed], rising, lr_from=self.config.recipe.start)
+        founder = networks.train([seed], [Stint(rising, 0, lr_from=self.config.recipe.start)])
         if founder and self.config.founding > rising:
-            founder = networks.train(founder, self.config.founding - rising, seed=1)
+            rest = stints(founder, self.config.founding - rising, seed=1)
+            founder = networks.train(founder, rest)
         if not founder:
             raise EvolutionError(f"the seed network is lost: {networks.lost['0.0']}")
         self._note("founding", networks, founder, founder, began)
@@ -177,11 +178,11 @@ class MultiObjectiveArchitectureEvolution:
         return survivors
 
     def _aged(self, population: Sequence[Network], networks: Networks, seed: int) -> list[Network]:
-        """The population, with some of the first front trained on."""
+        """The population, with those of the first front trained on that lack most."""
         first = fronts(population, self.config.objectives)[0]
-        least = sorted(first, key=lambda member: float(member.told["epochs"]))
+        least = sorted(first, key=lambda m: hunger(m.told["epochs"], m.scores["macs"]))
         chosen = least[: self.config.trained]
-        older = networks.train(chosen, sum(self.config.rungs), seed=seed + SEEDS // 2)
+        older = networks.train(chosen, stints(chosen, sum(self.config.rungs), seed + SEEDS // 2))
         by_name = {member.name: member for member in older}
         return [by_name.get(member.name, member) for member in population]
 
@@ -222,49 +223,53 @@ class MultiObjectiveArchitectureEvolution:
     @property
     def finished(self) -> bool:
         """Whether the front is polished, and the budget is spent."""
-        if self._polish is None:
-            return False
-        total, done = self._polish
-        return done >= math.ceil(total)
+        return self._polish is not None and self._polish.finished
 
     def polish(self, population: Sequence[Network]) -> list[Network]:
-        """Train the front on for an epoch, while the learning rate falls; others are left out.
+        """Train the front on for a round, while the learning rate falls; others are left out.
 
-        How many epochs there are in all is settled at the first, by what is left of the budget.
+        How long each network is trained in all is settled at the first, by what is left of the
+        budget.
         """
         assert self.config.max_flops is not None
         began = time.perf_counter()
         networks = self._networks()
+        front = list(population)
         if self._polish is None:
             front = fronts(population, self.config.objectives)[0]
-            self._polish = self._epochs_left(front), 0
-        else:
-            front = list(population)
-        total, done = self._polish
-        epochs = min(1.0, total - done)
-        polished: list[Network] = front
-        if epochs > 0:
-            polished = networks.train(
-                front,
-                epochs,
-                lr_from=1 - done / total,
-                lr_to=max(1 - (done + epochs) / total, 0.0),
-                seed=self._seed_of(self.generation),
-            )
-        self._polish = total, done + 1
+            left = max(self.config.max_flops - self.flops, 0.0)
+            self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
+        polished = self._polished(front, networks, self._polish)
+        self._polish = self._polish.after_round()
         self._note("polishing", networks, polished, (), began)
         return polished
 
-    def _epochs_left(self, front: Sequence[Network]) -> float:
-        """Epochs for which the whole front can be trained with what is left, in whole batches."""
-        assert self.config.max_flops is not None
+    def _polished(
+        self, front: Sequence[Network], networks: Networks, polish: Polish
+    ) -> list[Network]:
+        """The front after a round; those that have no step in it as they were."""
+        number = self._seed_of(self.generation)
+        due = [member for member in front if polish.next_steps(member.name)]
+        turns = [
+            Stint(
+                len(steps) / self.world.num_batches,
+                member.told["stints"],
+                lr_from=1 - steps.start / polish.steps[member.name],
+                lr_to=1 - steps.stop / polish.steps[member.name],
+                seed=number + place,
+            )
+            for place, member in enumerate(due)
+            for steps in [polish.next_steps(member.name)]
+        ]
+        trained = {member.name: member for member in networks.train(due, turns)}
+        waiting = {member.name: member for member in front if member not in due}
+        known = trained | waiting
+        return [known[member.name] for member in front if member.name in known]
+
+    def _step_flops(self, member: Network) -> int:
+        """FLOPs of training on one batch."""
         inputs, _ = first_batch(self.world.train)
-        per_epoch = sum(stint_flops(self.world, self.model(member)) for member in front) * (
-            len(inputs) * self.world.num_batches
-        )
-        num_batches = self.world.num_batches
-        left = max(self.config.max_flops - self.flops, 0.0)
-        return math.floor(left / per_epoch * num_batches) / num_batches
+        return stint_flops(self.world, self.model(member)) * len(inputs)
 
     def model(self, member: Network) -> LivingModel:
         """The network of a member, in eval mode; it shares nothing with it."""
@@ -279,14 +284,15 @@ class MultiObjectiveArchitectureEvolution:
         """How far the evolution is, as JSON values; the population is kept beside it."""
         return {
             "flops": self.flops,
-            "polish": self._polish,
+            "polish": None if self._polish is None else self._polish.model_dump(),
             "history": [record.model_dump(mode="json") for record in self.history],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; with the same population, to the same front."""
         self.flops = state["flops"]
-        self._polish = None if state["polish"] is None else tuple(state["polish"])
+        polish = state["polish"]
+        self._polish = None if polish is None else Polish.model_validate(polish)
         self.history = [GenerationRecord.model_validate(record) for record in state["history"]]
 
     def _networks(self) -> Networks:

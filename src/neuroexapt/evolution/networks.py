@@ -81,7 +81,7 @@ class Networks:
         """Train and score children by successive halving; without those that were lost."""
         going, done = list(children), []
         for rung, epochs in enumerate(self.config.rungs):
-            trained = self.train(going, epochs, seed=seed + rung)
+            trained = self.train(going, stints(going, epochs, seed + rung))
             rest = len(self.config.rungs) - rung - 1
             count = math.ceil(self.config.kept * len(trained)) if rest else 0
             going = fittest(trained, self.config.objectives, count) if count else []
@@ -89,29 +89,18 @@ class Networks:
             done += [member for member in trained if member.name not in names]
         return done
 
-    def train(
-        self,
-        members: Sequence[Network],
-        epochs: float,
-        lr_from: float = 1.0,
-        lr_to: float = 1.0,
-        seed: int = 0,
-    ) -> list[Network]:
-        """Train members for a stint, and score them; without those that were lost."""
-        stints = [
-            Stint(epochs, member.told["stints"], lr_from, lr_to, seed + number)
-            for number, member in enumerate(members)
-        ]
+    def train(self, members: Sequence[Network], stints: Sequence[Stint]) -> list[Network]:
+        """Train each member for a stint, and score it; without those that were lost."""
         futures = [
             self.executor.submit(train, self.world, member.genome, stint)
             for member, stint in zip(members, stints, strict=True)
         ]
         found = []
-        for member, future in zip(members, futures, strict=True):
+        for member, stint, future in zip(members, stints, futures, strict=True):
             trained = self._result(member.name, future)
             if trained is not None:
                 self.flops += trained.flops
-                found.append(self._older(member, trained, epochs))
+                found.append(self._older(member, trained, stint.epochs))
         return found
 
     def _older(self, member: Network, trained: Trained, epochs: float) -> Network:
@@ -131,6 +120,14 @@ class Networks:
             self.lost[name] = f"{type(error).__name__}: {error}"
             logger.warning("%s is lost: %s", name, self.lost[name])
             return None
+
+
+def stints(members: Sequence[Network], epochs: float, seed: int) -> list[Stint]:
+    """A stint of equal length for each member, at the full learning rate."""
+    return [
+        Stint(epochs, member.told["stints"], seed=seed + number)
+        for number, member in enumerate(members)
+    ]
 
 
 def _child(

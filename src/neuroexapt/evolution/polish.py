@@ -1,0 +1,60 @@
+"""How what is left of a budget is shared out among the networks of a front."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+SHARE = 1 / 3
+"""Power of a network's cost by which its share of the compute grows. Where error falls with the
+epochs n as n^-b, a joule is worth equally much in each network at epochs in proportion to
+cost^(-1 / (1 + b)); b is about a half."""
+ROUNDS = 8
+"""Into so many parts training is cut, between which a run can be stopped and resumed."""
+
+
+class Polish(BaseModel):
+    """How long each network is trained while the learning rate falls to 0.
+
+    Attributes:
+        steps: name -> steps in all.
+        done: rounds that are through.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: dict[str, int]
+    done: int = 0
+
+    @classmethod
+    def sharing(cls, flops: float, costs: Mapping[str, int]) -> "Polish":
+        """Share out what is left: networks that cost less get less of it, but more steps.
+
+        Args:
+            flops: what is left.
+            costs: name -> FLOPs of one step.
+
+        Example:
+            >>> Polish.sharing(1800, {"small": 1, "large": 8}).steps
+            {'small': 600, 'large': 150}
+        """
+        share = flops / sum(cost**SHARE for cost in costs.values())
+        return cls(steps={name: int(share * cost**SHARE / cost) for name, cost in costs.items()})
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rounds are through."""
+        return self.done >= ROUNDS
+
+    def next_steps(self, name: str) -> range:
+        """The steps of a network in the next round; those before were taken in earlier ones."""
+        total = self.steps[name]
+        return range(total * self.done // ROUNDS, total * (self.done + 1) // ROUNDS)
+
+    def after_round(self) -> "Polish":
+        """The same, one round on."""
+        return self.model_copy(update={"done": self.done + 1})
+
+
+def hunger(epochs: float, cost: float) -> float:
+    """How far a network is from its share of training: the lower, the more it lacks."""
+    return float(epochs * cost ** (1 - SHARE))

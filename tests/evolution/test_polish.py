@@ -1,0 +1,30 @@
+"""Sharing out what is left of a budget."""
+
+import pytest
+
+from neuroexapt.evolution.polish import ROUNDS, Polish, hunger
+
+
+def test_all_of_it_is_shared_out_but_for_what_is_no_whole_step() -> None:
+    costs = {"a": 7, "b": 40, "c": 300}
+    polish = Polish.sharing(1e6, costs)
+    spent = sum(costs[name] * steps for name, steps in polish.steps.items())
+    assert 1e6 - sum(costs.values()) < spent <= 1e6
+
+
+def test_shares_leave_every_network_equally_hungry() -> None:
+    costs = {"a": 10, "b": 10_000}
+    steps = Polish.sharing(1e12, costs).steps
+    hungers = [hunger(steps[name], cost) for name, cost in costs.items()]
+    assert hungers[0] == pytest.approx(hungers[1], rel=1e-3)
+
+
+def test_rounds_take_every_step_once_and_in_order() -> None:
+    polish = Polish(steps={"a": 3, "b": 100})
+    taken: dict[str, list[int]] = {"a": [], "b": []}
+    while not polish.finished:
+        for name, steps in taken.items():
+            steps.extend(polish.next_steps(name))
+        polish = polish.after_round()
+    assert polish.done == ROUNDS
+    assert taken == {"a": list(range(3)), "b": list(range(100))}
