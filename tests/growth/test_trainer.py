@@ -6,7 +6,7 @@ from small import CRITERION, batches, model
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError
+from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError, Widen
 from neuroexapt.growth import Loop
 from neuroexapt.training import Recipe, build_optimizer, lr_factor, training_flops
 
@@ -40,6 +40,31 @@ def test_learning_rate_follows_the_schedule() -> None:
     records = [record for record, _ in training.run(batches(2), batches(1))]
     steps = [0.05 * lr_factor(RECIPE, share) for share in (0.25, 0.75)]
     assert [record.lr for record in records] == pytest.approx(steps)
+
+
+def test_learning_rate_falls_by_flops_spent_however_dear_steps_become() -> None:
+    """A triangle over FLOPs: after growth the steps are fewer, and the rate still comes to 0."""
+    recipe = Recipe(optimizer="muon", lr=0.05, schedule="triangle", warmup=0.0)
+    living = LivingModel(model(), batches()[0][0][:4])
+    per_sample = training_flops(living, batches()[0], CRITERION)
+    limit = per_sample * 32 * 40
+    training = Loop(
+        living, build_optimizer(living, recipe), CRITERION, recipe, 10**9, max_flops=limit
+    )
+    rates, shares = [], []
+    while not training.finished:
+        spent = training.flops
+        record, _ = training.run_epoch(batches(4), batches(1))
+        rates.append(record.lr)
+        step = training_flops(living, batches()[0], CRITERION) * 32
+        assert (record.flops - spent) % step == 0
+        shares.append((record.flops - step) / limit)  # before the last step
+        if len(rates) == 2:
+            living.apply(Widen(group="3", count=20), training.optimizer)
+    assert rates == pytest.approx([0.05 * (1 - share) for share in shares])
+    assert len(rates) < 10 and rates[-1] < 0.05 * 0.15
+    peaks = {group["initial_lr"] for group in training.optimizer.param_groups}
+    assert peaks == {0.05, recipe.matrix_lr, recipe.vector_lr}
 
 
 def test_trainer_grows_and_tells() -> None:

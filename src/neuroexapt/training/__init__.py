@@ -9,6 +9,7 @@ from neuroexapt.training.images import DataSplits, ImageSet
 from neuroexapt.training.loaders import first_batch
 from neuroexapt.training.loop import EpochResult, Evaluation, Step, evaluate, train_epoch
 from neuroexapt.training.models import MODELS, build_model
+from neuroexapt.training.muon import Muon
 from neuroexapt.training.outputs import check_outputs
 from neuroexapt.training.recipe import (
     Recipe,
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "History",
     "ImageSet",
+    "Muon",
     "Recipe",
     "Step",
     "build_criterion",
