@@ -20,6 +20,7 @@ from neuroexapt.training.recipe import (
     set_lr,
 )
 from neuroexapt.training.seed import seeded
+from neuroexapt.training.views import Views, averaged_outputs
 
 __all__ = [
     "DATASETS",
@@ -35,6 +36,8 @@ __all__ = [
     "Muon",
     "Recipe",
     "Step",
+    "Views",
+    "averaged_outputs",
     "build_criterion",
     "build_model",
     "build_optimizer",

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from neuroexapt.errors import TrainingError
 from neuroexapt.training.augment import Augment
 from neuroexapt.training.muon import Muon
+from neuroexapt.training.views import Views
 
 
 class Recipe(BaseModel):
@@ -35,6 +36,7 @@ class Recipe(BaseModel):
         channels_last: lay images out in memory with the channels last, in which convolutions are
             quicker on most devices. A model that reshapes by `view` may need `reshape` instead.
         augment: how training images are varied.
+        views: of each image when the final network is tested, see `averaged_outputs`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,7 @@ class Recipe(BaseModel):
     amp: bool = False
     channels_last: bool = False
     augment: Augment = Augment()
+    views: Views = "plain"
 
 
 _CIFAR = Recipe(lr=0.2, batch_size=256, label_smoothing=0.1, augment=Augment(shift=4, flip=True))
