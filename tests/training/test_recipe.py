@@ -8,6 +8,7 @@ from torch import nn
 from neuroexapt.errors import TrainingError
 from neuroexapt.training.augment import Augment
 from neuroexapt.training.recipe import (
+    RECIPES,
     Recipe,
     build_criterion,
     build_optimizer,
@@ -143,7 +144,8 @@ def test_build_criterion_smooths_labels_by_hand() -> None:
 
 def test_recipe_survives_json() -> None:
     recipe = Recipe(optimizer="adamw", augment=Augment(shift=2, cutout=8), schedule="triangle")
-    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    for known in (recipe, *RECIPES.values()):
+        assert Recipe.model_validate_json(known.model_dump_json()) == known
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from neuroexapt.training.models import MODELS, build_model
 from neuroexapt.training.muon import Muon
 from neuroexapt.training.outputs import check_outputs
 from neuroexapt.training.recipe import (
+    RECIPES,
     Recipe,
     build_criterion,
     build_optimizer,
@@ -25,6 +26,7 @@ from neuroexapt.training.views import Views, averaged_outputs
 __all__ = [
     "DATASETS",
     "MODELS",
+    "RECIPES",
     "Augment",
     "Batches",
     "DataSplits",
