@@ -1,5 +1,6 @@
 """Train: data, batches, recipes, the loop, and what it leaves behind."""
 
+from neuroexapt.training.airbench import airbench
 from neuroexapt.training.augment import Augment
 from neuroexapt.training.batches import Batches, evaluation_batches, train_batches
 from neuroexapt.training.data import DATASETS, load
@@ -22,6 +23,7 @@ from neuroexapt.training.recipe import (
 )
 from neuroexapt.training.seed import seeded
 from neuroexapt.training.views import Views, averaged_outputs
+from neuroexapt.training.whitening import whiten_, whiten_first_
 
 __all__ = [
     "DATASETS",
@@ -39,6 +41,7 @@ __all__ = [
     "Recipe",
     "Step",
     "Views",
+    "airbench",
     "averaged_outputs",
     "build_criterion",
     "build_model",
@@ -55,4 +58,6 @@ __all__ = [
     "train_batches",
     "train_epoch",
     "training_flops",
+    "whiten_",
+    "whiten_first_",
 ]
