@@ -1,5 +1,7 @@
 """The loop counts what it spends, and the trainer keeps its contract."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from small import CRITERION, batches, model
@@ -25,6 +27,26 @@ def test_flops_are_counted_sample_by_sample() -> None:
     per_sample = training_flops(training.living, batches()[0], CRITERION)
     records = [record for record, _ in training.run(batches(3), batches(1))]
     assert [record.flops for record in records] == [per_sample * 96, per_sample * 192]
+
+
+def test_flops_follow_what_is_grown_and_what_is_frozen() -> None:
+    training = loop(epochs=9)
+    spent = [0]
+    for change in (
+        lambda: None,
+        lambda: training.living.apply(Widen(group="3", count=5), training.optimizer),
+        lambda: training.living.get_parameter("0.weight").requires_grad_(False),
+        lambda: None,
+    ):
+        change()
+        per_sample = training_flops(training.living, batches()[0], CRITERION)
+        spent.append(spent[-1] + 64 * per_sample)
+        record, _ = training.run_epoch(batches(2), batches(1))
+        assert record.flops == spent[-1]
+    assert len({after - before for before, after in pairwise(spent)}) == 3
+    small = [(inputs[:, :, :4, :4], targets) for inputs, targets in batches(2)]
+    record, _ = training.run_epoch(small, batches(1))
+    assert record.flops - spent[-1] == 64 * training_flops(training.living, small[0], CRITERION)
 
 
 def test_flops_end_the_run_within_an_epoch() -> None:
