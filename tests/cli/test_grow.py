@@ -12,6 +12,7 @@ from PIL import Image
 
 from neuroexapt.cli import main
 from neuroexapt.runs import read_events, read_summary
+from neuroexapt.training import RECIPES
 
 QUICK = """
 data = "digits"
@@ -68,7 +69,7 @@ def test_grow_options_override_the_file(quick: str):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '{"data": "digits", "recipe": "amp"}', "a.json: recipe: input should be a "),
+        ("a.json", '{"data": "digits", "recipe": "amp"}', "a.json: there is no recipe 'amp'"),
         ("a.json", '{"data": "digits", "recipe": 3}', "a.json: recipe: input should be a "),
         ("a.toml", 'data = "digits"\ndata_dir = 5', "a.toml: data_dir: input should be a valid st"),
         ("a.toml", 'data = "cats"\ndata_dir = 5', "a.toml: data_dir: input should be a valid st"),
@@ -88,6 +89,24 @@ def test_grow_amp_with_an_empty_recipe(elsewhere: Path):
     Path("a.json").write_text('{"data": "digits", "recipe": null, "epochs": 1, "device": "cpu"}')
     assert main(["grow", "--config", "a.json", "--amp", "--no-growth", "--out", "run"]) == 0
     assert json.loads(Path("run/config.json").read_text())["recipe"]["amp"] is True
+
+
+def test_grow_recipe_by_its_name_under_the_files_settings(quick: str):
+    with Path(quick).open("a") as file:
+        file.write("[recipe]\nbatch_size = 100\n")
+    options = ["--recipe", "airbench", "--amp", "--epochs", "1", "--no-growth"]
+    assert main(["grow", "--config", quick, "--out", "run", *options]) == 0
+    changed = {"batch_size": 100, "amp": True}
+    expected = RECIPES["airbench"].model_copy(update=changed)
+    assert json.loads(Path("run/config.json").read_text())["recipe"] == expected.model_dump()
+    assert read_summary(Path("run/summary.json")).test_views == "shifted"
+
+
+def test_grow_recipe_on_the_command_line_wins_over_the_files(elsewhere: Path):
+    Path("a.json").write_text('{"data": "digits", "recipe": "unheard-of", "epochs": 1}')
+    args = ["grow", "--config", "a.json", "--no-growth", "--recipe", "airbench", "--out", "run"]
+    assert main(args) == 0
+    assert json.loads(Path("run/config.json").read_text())["recipe"]["optimizer"] == "muon"
 
 
 def test_grow_no_growth(quick: str, capsys: pytest.CaptureFixture[str]):

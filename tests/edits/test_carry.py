@@ -27,6 +27,7 @@ from neuroexapt import (
 )
 from neuroexapt.edits import dump_edits, load_edits
 from neuroexapt.graph import Role
+from neuroexapt.training import Recipe, build_optimizer
 
 FAMILY = {family.name: family for family in FAMILIES}
 
@@ -371,6 +372,34 @@ def test_muon_and_adamw_share_the_model():
     assert_follows(muon, [p for p in living.parameters() if p.ndim == 2])
     assert_follows(rest, [p for p in living.parameters() if p.ndim != 2])
     train(living, inputs, both, num_steps=2)
+
+
+def test_muon_on_filters_is_carried_across_edits():
+    """Filters keep their momentum, newborn ones have none; what is new joins its like."""
+    inputs = example_of(FAMILY["resnet_basic"])
+    living = LivingModel(built(FAMILY["resnet_basic"]), inputs)
+    optimizer = build_optimizer(living, Recipe(optimizer="muon", lr=0.01))
+    train(living, inputs, [optimizer], num_steps=2)
+    group = next(g for g in living.groups if g.frozen is None and g.size > 3)
+    names = [m.tensor for m in group.producers + group.consumers]
+    names = [name for name in names if living.get_parameter(name).ndim == 4]
+    old = {name: optimizer.state[living.get_parameter(name)] for name in names}
+    change = living.apply(Split(group=group.name, units=(2, 0)), optimizer)
+    layouts = {item.name: item.layouts for item in change.ancestry}
+    assert len(names) > 1
+    for name in names:
+        state = optimizer.state[living.get_parameter(name)]
+        expected = inherited_by_hand(layouts[name], old[name]["momentum_buffer"])
+        assert_equal_tensors(state["momentum_buffer"], expected)
+        assert state["kept"] == old[name]["kept"]
+    place = next(node for node in dict.fromkeys(living.nodes) if node.startswith("layer"))
+    living.apply(Deepen(after=place), optimizer)
+    filters, matrices, vectors = (group["params"] for group in optimizer.param_groups)
+    assert {p.ndim for p in filters} == {4}
+    assert {p.ndim for p in matrices} == {2}
+    assert {p.ndim for p in vectors} == {1}
+    assert_follows(optimizer, living.parameters())
+    train(living, inputs, [optimizer], num_steps=2)
 
 
 def test_factored_state_is_reset_with_a_warning():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from neuroexapt import Connect, LivingModel, Split, Widen
 from neuroexapt.growth import Newborns, Nursery
+from neuroexapt.training import Muon
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randn(32, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -50,7 +51,14 @@ def adamw(parameters):
     return torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1)
 
 
-@pytest.mark.parametrize("make", [sgd, adamw])
+def muon(parameters):
+    filters, rest = [], []
+    for parameter in parameters:
+        (filters if parameter.ndim > 1 else rest).append(parameter)
+    return Muon([{"params": filters}, {"params": rest, "rule": "adamw"}], lr=0.01, weight_decay=0.1)
+
+
+@pytest.mark.parametrize("make", [sgd, adamw, muon])
 def test_newborns_learn_at_their_own_rate_and_others_at_the_usual_one(make):
     neutral = Newborns(lr=1, bias_correction=False)
     eager = Newborns(lr=3, steps=10, bias_correction=False)
@@ -63,6 +71,28 @@ def test_newborns_learn_at_their_own_rate_and_others_at_the_usual_one(make):
     torch.testing.assert_close(steps[eager][:, :3], steps[neutral][:, :3])
     torch.testing.assert_close(steps[eager][:, 3:], 3 * steps[neutral][:, 3:])
     assert steps[eager][:, 3:].abs().min() > 0
+
+
+def test_newborns_under_muon_shrink_with_all_of_a_weight_that_has_outgrown_its_norm():
+    """The limit scales the whole weight, newborns too, whatever their learning rate: behind a norm
+    the function stays."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False))
+    net = nn.Sequential(*net, nn.BatchNorm2d(4)).double()
+    with torch.no_grad():
+        net[2].weight.mul_(10)
+    images = torch.randn(6, 2, 5, 5, dtype=torch.float64)
+    model = LivingModel(net, images)
+    optimizer = Muon(model.parameters(), lr=0.0)
+    nursery = Nursery(Newborns(lr=0.1), optimizer)
+    nursery.admit(model.apply(Split(group="0", units=(1, 2)), optimizer))
+    weight = model.graph_module.get_parameter("2.weight")
+    before, outputs = weight.detach().clone(), model(images)
+    outputs.square().sum().backward()
+    optimizer.step()
+    assert weight.norm() < 0.5 * before.norm()
+    torch.testing.assert_close(weight.detach() / weight.norm(), before / before.norm())
+    torch.testing.assert_close(model(images), outputs, rtol=1e-3, atol=1e-3)
 
 
 def test_newborns_rate_comes_down_to_the_usual_one():

@@ -8,7 +8,7 @@ from neuroexapt.errors import RunError
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.runs import GrowConfig, configure, read_settings
 from neuroexapt.runs.config import DEFAULT_GROWTH, read_config
-from neuroexapt.training import default_recipe
+from neuroexapt.training import RECIPES, default_recipe
 
 
 def test_configure_digits_defaults():
@@ -35,6 +35,13 @@ def test_configure_flops_alone_end_a_run():
 def test_configure_recipe_overrides_one_by_one():
     recipe = configure({"data": "cifar10", "recipe": {"lr": 0.01}}).recipe
     assert recipe == default_recipe("cifar10").model_copy(update={"lr": 0.01})
+
+
+def test_configure_recipe_by_its_name():
+    named = RECIPES["airbench"]
+    assert configure({"data": "digits", "recipe": "airbench"}).recipe == named
+    changed = configure({"data": "digits", "recipe": {"base": "airbench", "lr": 0.01}}).recipe
+    assert changed == named.model_copy(update={"lr": 0.01})
 
 
 @pytest.mark.parametrize("growth", [None, False])
@@ -65,6 +72,8 @@ def test_configure_more_threads_for_larger_data():
         ({"data": "digits", "growth": {"zzz": 1}}, "no setting 'growth.zzz'; there are bins, ent"),
         ({"data": "digits", "recipe": {"lr": -1}}, "recipe.lr: input should be greater .*not -1"),
         ({"data": "digits", "recipe": 3}, "recipe: .*not 3"),
+        ({"data": "digits", "recipe": "air"}, "no recipe 'air'; give airbench, or leave it out"),
+        ({"data": "digits", "recipe": {"base": []}}, r"there is no recipe \[\]"),
         ({"data": "digits", "max_flops": float("inf")}, "max_flops: .*finite"),
         ({"data": "digits", "seed": -1}, "seed: .*not -1"),
         ({"data": "digits", "threads": 1025}, "threads: input should be less than .*1024, not 10"),

@@ -9,6 +9,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from neuroexapt.errors import RunError
 from neuroexapt.runs.optimizer_state import load_optimizer_state, optimizer_state
+from neuroexapt.training import Muon
 
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
     "sgd": lambda p: SGD(p, lr=0.1),
@@ -16,6 +17,7 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
     "adam": lambda p: Adam(p, lr=0.01, amsgrad=True),
     "adamw": lambda p: AdamW(p, lr=0.01, betas=(0.8, 0.95)),
     "adamw-tensor-lr": lambda p: AdamW(p, lr=torch.tensor(0.01), foreach=False),
+    "muon": lambda p: Muon([{"params": list(p)[:2]}, {"params": list(p)[2:], "rule": "adamw"}]),
     "rmsprop": lambda p: RMSprop(p, lr=0.01, centered=True, momentum=0.5),
 }
 

@@ -161,6 +161,31 @@ def test_resume_with_the_arbiter_ends_as_if_unbroken(tmp_path: Path, kind: str, 
     assert_same_end(folder, unbroken)
 
 
+RACED = {"model": "airbench", "recipe": {"base": "airbench", "batch_size": 100}, "epochs": 4}
+
+
+@pytest.mark.parametrize(("kind", "count"), [("grew", 2), ("stepped", 32)])
+def test_resume_of_a_whitened_network_under_muon_ends_as_if_unbroken(
+    tmp_path: Path, kind: str, count: int
+):
+    unbroken = tmp_path / "unbroken"
+    summary = grow(quick(**RACED), unbroken)
+    groups = {event["edit"].get("group") for event in of_kind(unbroken, "edit")}
+    assert len(groups) > 1 and "whitening" not in groups
+    assert summary.test_views == "shifted"
+    folder = broken_off(tmp_path / "run", kind, count, **RACED)
+    resume(folder)
+    assert_same_end(folder, unbroken)
+    living = load_model(folder)
+    assert not living.get_parameter("whitening.weight").requires_grad
+    data = load("digits")
+    test = evaluation_batches(data, data.test)
+    criterion = build_criterion(quick(**RACED).recipe)
+    found = evaluate(living, test, criterion, views="shifted")
+    assert found.accuracy == pytest.approx(summary.test_accuracy)
+    assert found.loss == pytest.approx(summary.test_loss)
+
+
 def test_resume_again_and_again_ends_as_if_unbroken(unbroken: Path, tmp_path: Path):
     folder = broken_off(tmp_path / "run", "stepped", 15)
     for _ in range(20):

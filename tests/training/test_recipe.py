@@ -8,6 +8,7 @@ from torch import nn
 from neuroexapt.errors import TrainingError
 from neuroexapt.training.augment import Augment
 from neuroexapt.training.recipe import (
+    RECIPES,
     Recipe,
     build_criterion,
     build_optimizer,
@@ -58,6 +59,48 @@ def test_set_lr_reaches_every_group() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1])
 
 
+def test_set_lr_leaves_groups_their_own_peaks() -> None:
+    recipe = Recipe(optimizer="muon", lr=0.4, matrix_lr=0.2, vector_lr=0.1, schedule="triangle")
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    optimizer = build_optimizer(model, recipe)
+    for progress, factor in ((0.05, 1.0), (0.525, 0.5), (0.0, 0.1)):
+        assert set_lr(optimizer, recipe, progress) == pytest.approx(0.4 * factor)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([0.4 * factor, 0.2 * factor, 0.1 * factor])
+
+
+def test_set_lr_of_a_users_groups_takes_the_recipes_peak_or_theirs() -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(
+        [{"params": first.parameters()}, {"params": second.parameters(), "initial_lr": 2.0}], lr=1.0
+    )
+    set_lr(optimizer, Recipe(lr=0.4, schedule="triangle", warmup=0), 0.75)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.5])
+
+
+def test_build_optimizer_muon_takes_filters_and_adamw_the_rest() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv1d(2, 4, 1), nn.Flatten(), nn.Linear(2, 3)
+    )
+    model.extra = nn.Parameter(torch.zeros(2, 2, 2))
+    model[2].bias.requires_grad_(False)
+    recipe = Recipe(optimizer="muon", lr=0.3, momentum=0.7, nesterov=False, weight_decay=0.1)
+    optimizer = build_optimizer(model, recipe)
+    filters, matrices, vectors = optimizer.param_groups
+    assert filters["params"] == [model[0].weight, model[2].weight]
+    assert (filters["rule"], filters["momentum"], filters["nesterov"]) == ("muon", 0.7, False)
+    assert {id(p) for p in matrices["params"]} == {id(model.extra), id(model[4].weight)}
+    assert (matrices["rule"], matrices["per_input"]) == ("adamw", True)
+    assert vectors["params"] == [model[0].bias, model[1].weight, model[1].bias, model[4].bias]
+    assert (vectors["rule"], vectors["per_input"], vectors["weight_decay"]) == ("adamw", False, 0)
+    assert filters["weight_decay"] == matrices["weight_decay"] == 0.1
+
+
+def test_build_optimizer_muon_of_what_has_no_convolution() -> None:
+    groups = build_optimizer(nn.Linear(2, 2), Recipe(optimizer="muon")).param_groups
+    assert [group["rule"] for group in groups] == ["adamw", "adamw"]
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_build_optimizer_decays_weights_and_not_vectors(kind: str) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
@@ -101,7 +144,8 @@ def test_build_criterion_smooths_labels_by_hand() -> None:
 
 def test_recipe_survives_json() -> None:
     recipe = Recipe(optimizer="adamw", augment=Augment(shift=2, cutout=8), schedule="triangle")
-    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    for known in (recipe, *RECIPES.values()):
+        assert Recipe.model_validate_json(known.model_dump_json()) == known
 
 
 @pytest.mark.parametrize(

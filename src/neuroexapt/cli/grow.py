@@ -39,7 +39,7 @@ from neuroexapt.runs import (
     reopen,
     start,
 )
-from neuroexapt.training import MODELS
+from neuroexapt.training import MODELS, RECIPES
 
 _OPTIONS = {"data": "DATA", "growth": "--no-growth"}
 
@@ -76,6 +76,14 @@ def grow(
         typer.Option(
             metavar="NAME|PKG.MOD:FACTORY",
             help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
+            rich_help_panel=TO_BEGIN,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"How it is trained: {', '.join(RECIPES)}; without it, as suits the data.",
             rich_help_panel=TO_BEGIN,
         ),
     ] = None,
@@ -158,6 +166,7 @@ def grow(
         "data_dir": str(data_dir) if data_dir is not None else None,
         "image_size": image_size,
         "model": model,
+        "recipe": recipe,
         "epochs": epochs,
         "seed": seed,
         "max_params": max_params,
@@ -187,6 +196,8 @@ def grow(
 def _started(options: dict[str, Any], command: str) -> Run:
     file, out = options.pop("config", None), options.pop("out", None)
     settings = read_settings(file) if file is not None else {}
+    if "recipe" in options:
+        settings = _with(settings, "recipe", base=options.pop("recipe"))
     if options.pop("amp", False):
         settings = _with(settings, "recipe", amp=True)
     growing = {name: options.pop(name) for name in ("policy", "timing") if name in options}
@@ -208,6 +219,8 @@ def _started(options: dict[str, Any], command: str) -> Run:
 def _with(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
     """Settings with values set within a table; one that is no table is left for `configure`."""
     table = settings.get(part)
+    if part == "recipe" and isinstance(table, str):
+        table = {"base": table}
     if not isinstance(table, dict | None):
         return settings
     return settings | {part: (table or {}) | values}

@@ -10,6 +10,7 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.training import Step, build_optimizer, evaluate, train_epoch, training_flops
 from neuroexapt.training.calibrate import recalibrate
 from neuroexapt.training.loaders import pairs
+from neuroexapt.training.recipe import scale_lr
 
 ROUNDING = 1e-6
 """Share of a batch by which a number of epochs may be off."""
@@ -101,8 +102,7 @@ def _train(world: World, living: LivingModel, stint: Stint) -> int:
 
     def set_lr(share: float) -> None:
         factor = stint.lr_from + (stint.lr_to - stint.lr_from) * share
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * factor
+        scale_lr(optimizer, recipe, factor)
 
     def after_step(step: Step) -> None:
         nonlocal flops

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from neuroexapt.edits import Change, Split
 from neuroexapt.edits.width import checked_units, growable
 from neuroexapt.graph import ChannelGroup, LivingModel
+from neuroexapt.growth import nominate
 from neuroexapt.signals import Readings, activation_entropy, sense
 
 CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
@@ -108,7 +109,7 @@ class InformationEntropyNeuronDivision:
         )
         proposals = propose_splits(
             readings,
-            living.groups,
+            nominate.growable(living),
             self.threshold,
             self.split_probability,
             self.max_splits_per_layer,

@@ -55,6 +55,7 @@ class Loop:
     training_flops: int = 0
     scaler: torch.amp.GradScaler | None = None
     _lr: float = 0.0
+    _counted: tuple[Any, int] | None = None
 
     @property
     def flops(self) -> int:
@@ -132,7 +133,7 @@ class Loop:
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
         """Set the first step's learning rate; give what sets the next ones' and counts FLOPs."""
-        per_sample = training_flops(self.living, self._example(train_loader), self.criterion)
+        per_sample = self._flops_per_sample(train_loader)
         num_steps = len(train_loader) if isinstance(train_loader, Sized) else None
         next_lr = set_lr(self.optimizer, self.recipe, self.progress())
 
@@ -146,7 +147,16 @@ class Loop:
 
         return after_step
 
-    def _example(self, train_loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
+    def _flops_per_sample(self, train_loader: Iterable[Any]) -> int:
+        """What training on a sample costs; counted anew only if that may have changed.
+
+        Counting takes as long as a step of a small network, which is much for an epoch of few.
+        """
         inputs, targets = first_batch(train_loader)
-        device = device_of(self.living)
-        return inputs.to(device), targets.to(device)
+        trained = [parameter.requires_grad for parameter in self.living.parameters()]
+        depends_on = (self.living.graph_module, trained, inputs.shape, targets.shape)
+        if self._counted is None or self._counted[0] != depends_on:
+            device = device_of(self.living)
+            batch = inputs.to(device), targets.to(device)
+            self._counted = depends_on, training_flops(self.living, batch, self.criterion)
+        return self._counted[1]

@@ -143,16 +143,18 @@ class Nursery:
             decayed = float(group["lr"]) * decay
             factor = self.policy.factor(brood.age - 1) * self._correction(optimizer, group, brood)
             if factor != 1 or (decayed and self.policy.weight_decay != 1):
-                step = brood.take(brood.parameter) - before * (1 - decayed)
+                # Muon's limit of a weight's norm scales all of it alike: that is no step.
+                limited = before * optimizer.state.get(brood.parameter, {}).get("kept", 1.0)
+                step = brood.take(brood.parameter) - limited * (1 - decayed)
                 kept = 1 - decayed * self.policy.weight_decay
-                scaled.append((brood, before * kept + factor * step))
+                scaled.append((brood, limited * kept + factor * step))
         for brood, part in scaled:  # only now: where two broods cross, no step is scaled twice
             brood.put(brood.parameter, part)
-        grown_up = self._grown_up(optimizer)
         self.broods = [
             brood
             for brood in self.broods
-            if id(brood.parameter) not in held or brood.age < grown_up
+            if id(brood.parameter) not in held
+            or brood.age < self._grown_up(held[id(brood.parameter)])
         ]
 
     def _correction(self, optimizer: Optimizer, group: dict[str, Any], brood: Brood) -> float:
@@ -167,10 +169,10 @@ class Nursery:
         mean = (1 - first**steps) / (1 - first**age)
         return float(mean * math.sqrt((1 - second**age) / (1 - second**steps)))
 
-    def _grown_up(self, optimizer: Optimizer) -> float:
+    def _grown_up(self, group: dict[str, Any]) -> float:
         """The age from which newborns are like everybody else."""
-        betas = [group["betas"][1] for group in optimizer.param_groups if "betas" in group]
-        corrected = 5 / (1 - max(betas)) if betas and self.policy.bias_correction else 0
+        betas = group.get("betas")
+        corrected = 5 / (1 - betas[1]) if betas and self.policy.bias_correction else 0
         changed = self.policy.lr != 1 or self.policy.weight_decay != 1
         return max(corrected, self.policy.steps if changed else 0)
 

@@ -15,6 +15,7 @@ from neuroexapt.edits.activate import Activation, activation_name, activations, 
 from neuroexapt.edits.site import place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import ChannelGroup, LivingModel
+from neuroexapt.graph.assemble import attribute
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.signals import Readings, layers
 
@@ -135,8 +136,21 @@ def nominate_dead(readings: Readings, living: LivingModel) -> Iterator[Proposal]
 
 
 def growable(living: LivingModel) -> list[ChannelGroup]:
-    """The groups that can change their size."""
-    return [group for group in living.groups if group.frozen is None]
+    """The groups that can change their size, and whose units are made by weights that are trained.
+
+    What the user has frozen, as a whitening, stays as it is: newborn units would never learn.
+    """
+    return [
+        group
+        for group in living.groups
+        if group.frozen is None
+        and any(is_trained(living, producer.tensor) for producer in group.producers)
+    ]
+
+
+def is_trained(living: LivingModel, path: str) -> bool:
+    """Whether a parameter is, or a tensor that is none may be."""
+    return bool(attribute(living.graph_module, path).requires_grad)
 
 
 def _part(group: ChannelGroup, share: float) -> int:

@@ -23,7 +23,7 @@ def rank_by_papers(situation: Situation) -> Ranking:
     connections = propose_connections(readings, living, config.max_connections)
     splits = propose_splits(
         readings,
-        living.groups,
+        nominate.growable(living),
         config.entropy_threshold,
         config.split_probability,
         config.max_splits_per_layer,

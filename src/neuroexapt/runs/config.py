@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from neuroexapt.errors import RunError
 from neuroexapt.growth import GrowthConfig
-from neuroexapt.training import DATASETS, Recipe, default_recipe
+from neuroexapt.training import DATASETS, RECIPES, Recipe, default_recipe
 from neuroexapt.training.settings import explained
 
 DEFAULT_EPOCHS = {"digits": 60}
@@ -84,8 +84,9 @@ def configure(settings: Mapping[str, Any], source: str = "the settings") -> Grow
     """Complete settings with the defaults that suit their data set and this machine.
 
     Without `epochs` and `max_flops`, a number of epochs that suits the data is taken. Settings
-    within `recipe` and `growth` override the defaults one by one. Paths become absolute, so that
-    a run can be resumed from anywhere.
+    within `recipe` and `growth` override the defaults one by one. `recipe` may also be the name of
+    one of `RECIPES`, or hold it as `base` beside what differs from that. Paths become absolute, so
+    that a run can be resumed from anywhere.
 
     Args:
         settings: any of `GrowConfig`'s fields; `data` is needed.
@@ -106,7 +107,7 @@ def configure(settings: Mapping[str, Any], source: str = "the settings") -> Grow
         given["growth"] = None
     data = given.get("data")
     if isinstance(data, str):
-        given = _with_defaults(given, data)
+        given = _with_defaults(given, data, source)
     try:
         return GrowConfig.model_validate(given)
     except ValidationError as error:
@@ -169,7 +170,24 @@ def default_device() -> str:
     return accelerator.type if accelerator is not None else "cpu"
 
 
-def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
+def _base(data: str, recipe: Mapping[str, Any], source: str) -> Recipe:
+    """The recipe that settings build on: the one they name as `base`, or what suits the data.
+
+    Raises:
+        RunError: if there is none of that name.
+    """
+    name = recipe.get("base")
+    if name is None:
+        return default_recipe(data)
+    if not isinstance(name, str) or name not in RECIPES:
+        raise RunError(
+            f"{source}: there is no recipe {name!r}; give {', '.join(RECIPES)}, or leave it out "
+            "for what suits the data"
+        )
+    return RECIPES[name]
+
+
+def _with_defaults(given: dict[str, Any], data: str, source: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "device": default_device(),
         "threads": 1 if data in SMALL_DATASETS else torch.get_num_threads(),
@@ -177,8 +195,12 @@ def _with_defaults(given: dict[str, Any], data: str) -> dict[str, Any]:
     if given.get("epochs") is None and given.get("max_flops") is None:
         given["epochs"] = DEFAULT_EPOCHS.get(data, OTHER_EPOCHS)
     recipe = given.get("recipe", {})
+    if isinstance(recipe, str):
+        recipe = {"base": recipe}
     if isinstance(recipe, Mapping):
-        given["recipe"] = default_recipe(data).model_dump() | dict(recipe)
+        given["recipe"] = _base(data, recipe, source).model_dump() | {
+            name: value for name, value in recipe.items() if name != "base"
+        }
     growth = given.get("growth", {})
     if isinstance(growth, Mapping):
         default = DEFAULT_GROWTH.get(data, GrowthConfig())

@@ -13,6 +13,7 @@ from neuroexapt.runs.folder import find_run, load_checkpoint
 from neuroexapt.runs.search_run import is_search, load_derived
 from neuroexapt.runs.session import EXAMPLES, load_weights
 from neuroexapt.training import build_model
+from neuroexapt.training.whitening import freeze_whitening
 
 
 def load_model(path: str | Path) -> LivingModel:
@@ -43,6 +44,7 @@ def load_model(path: str | Path) -> LivingModel:
         in_channels=channels,
         image_size=(height, width),
     )
+    freeze_whitening(model)
     try:
         example = torch.zeros(EXAMPLES, *progress.image_shape)
         living = replay(model, example, load_edits(checkpoint.edits))

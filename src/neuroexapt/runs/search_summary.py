@@ -8,7 +8,7 @@ from neuroexapt.runs.summary import where
 from neuroexapt.search import derive
 from neuroexapt.search.searching import num_weights
 from neuroexapt.search.table import write_cell
-from neuroexapt.training import evaluate, evaluation_batches
+from neuroexapt.training import Views, evaluate, evaluation_batches
 
 
 class SearchSummary(BaseModel):
@@ -22,6 +22,7 @@ class SearchSummary(BaseModel):
         test_accuracy: of the derived network as it was trained within the search, 0 to 1; the test
             part is read once, for this.
         test_loss: likewise.
+        test_views: views of each test image whose outputs were averaged for both.
         val_accuracy: likewise, on the held-out part.
         choices: decision -> operation.
         cell: in NAS-Bench-201's writing; None for another space.
@@ -48,6 +49,7 @@ class SearchSummary(BaseModel):
     seed: int
     test_accuracy: float
     test_loss: float
+    test_views: Views = "plain"
     val_accuracy: float
     choices: dict[str, str]
     cell: str | None
@@ -77,7 +79,8 @@ def summarise_search(session: SearchSession, command: str | None) -> SearchSumma
     found = derive(searching.network)
     layout = config.search.recipe.channels_last
     test = evaluation_batches(data, data.test, channels_last=layout, device=config.device)
-    tested = evaluate(found, test, searching.criterion, amp=config.search.recipe.amp)
+    recipe = config.search.recipe
+    tested = evaluate(found, test, searching.criterion, amp=recipe.amp, views=recipe.views)
     cost = LivingModel(found, next(iter(test))[0][:2]).cost()
     history = searching.history
     choices = history[-1].choices
@@ -88,6 +91,7 @@ def summarise_search(session: SearchSession, command: str | None) -> SearchSumma
         seed=config.seed,
         test_accuracy=tested.accuracy,
         test_loss=tested.loss,
+        test_views=recipe.views,
         val_accuracy=history[-1].val_accuracy,
         choices=choices,
         cell=write_cell(choices) if config.space == "nasbench201" and len(choices) == 6 else None,

@@ -32,6 +32,7 @@ from neuroexapt.training import (
     load,
     seeded,
     train_batches,
+    whiten_first_,
 )
 
 NO_END = 10**9
@@ -89,6 +90,7 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
         in_channels=data.num_channels,
         image_size=data.image_size,
     ).to(device)
+    whiten_first_(model, data)
     train = train_batches(data, config.recipe, seed=config.seed, device=device)
     example = first_batch(train)[0][:EXAMPLES]
     seed = LivingModel(model, example)

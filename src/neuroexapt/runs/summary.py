@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.runs.session import Session
-from neuroexapt.training import evaluate, evaluation_batches
+from neuroexapt.training import Views, evaluate, evaluation_batches
 
 NAMES = ("neuroexapt", "torch", "numpy")
 
@@ -23,6 +23,7 @@ class Summary(BaseModel):
         seed: of every random choice.
         test_accuracy: of the final weights, 0 to 1; the test part is read once, for this.
         test_loss: likewise.
+        test_views: views of each test image whose outputs were averaged for both.
         val_accuracy: after the last epoch.
         best_val_accuracy: of all epochs.
         best_checkpoint: where the weights of that epoch are, in the run's folder.
@@ -52,6 +53,7 @@ class Summary(BaseModel):
     seed: int
     test_accuracy: float
     test_loss: float
+    test_views: Views = "plain"
     val_accuracy: float
     best_val_accuracy: float
     best_checkpoint: str
@@ -93,6 +95,7 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
         ),
         loop.criterion,
         amp=config.recipe.amp,
+        views=config.recipe.views,
     )
     cost, grower = loop.living.cost(), loop.grower
     kinds = Counter(edit.kind for edit in loop.living.edits)
@@ -102,6 +105,7 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
         seed=config.seed,
         test_accuracy=test.accuracy,
         test_loss=test.loss,
+        test_views=config.recipe.views,
         val_accuracy=loop.history[-1].val_accuracy,
         best_val_accuracy=max(record.val_accuracy for record in loop.history),
         best_checkpoint=best_checkpoint,

@@ -1,5 +1,6 @@
 """Train: data, batches, recipes, the loop, and what it leaves behind."""
 
+from neuroexapt.training.airbench import airbench
 from neuroexapt.training.augment import Augment
 from neuroexapt.training.batches import Batches, evaluation_batches, train_batches
 from neuroexapt.training.data import DATASETS, load
@@ -9,8 +10,10 @@ from neuroexapt.training.images import DataSplits, ImageSet
 from neuroexapt.training.loaders import first_batch
 from neuroexapt.training.loop import EpochResult, Evaluation, Step, evaluate, train_epoch
 from neuroexapt.training.models import MODELS, build_model
+from neuroexapt.training.muon import Muon
 from neuroexapt.training.outputs import check_outputs
 from neuroexapt.training.recipe import (
+    RECIPES,
     Recipe,
     build_criterion,
     build_optimizer,
@@ -19,10 +22,13 @@ from neuroexapt.training.recipe import (
     set_lr,
 )
 from neuroexapt.training.seed import seeded
+from neuroexapt.training.views import Views, averaged_outputs
+from neuroexapt.training.whitening import whiten_, whiten_first_
 
 __all__ = [
     "DATASETS",
     "MODELS",
+    "RECIPES",
     "Augment",
     "Batches",
     "DataSplits",
@@ -31,8 +37,12 @@ __all__ = [
     "Evaluation",
     "History",
     "ImageSet",
+    "Muon",
     "Recipe",
     "Step",
+    "Views",
+    "airbench",
+    "averaged_outputs",
     "build_criterion",
     "build_model",
     "build_optimizer",
@@ -48,4 +58,6 @@ __all__ = [
     "train_batches",
     "train_epoch",
     "training_flops",
+    "whiten_",
+    "whiten_first_",
 ]

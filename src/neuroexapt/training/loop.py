@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from neuroexapt.errors import TrainingError
 from neuroexapt.training.loaders import pairs
 from neuroexapt.training.modes import buffers_kept_on_failure, device_of, mode
+from neuroexapt.training.views import Views, averaged_outputs
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -125,7 +126,12 @@ def train_epoch(
 
 
 def evaluate(
-    model: nn.Module, loader: Iterable[Any], criterion: Criterion, *, amp: bool = False
+    model: nn.Module,
+    loader: Iterable[Any],
+    criterion: Criterion,
+    *,
+    amp: bool = False,
+    views: Views = "plain",
 ) -> Evaluation:
     """Measure a classifier in eval mode; every module's mode is restored.
 
@@ -134,6 +140,7 @@ def evaluate(
         loader: yields pairs (inputs, targets).
         criterion: outputs and targets to a mean loss.
         amp: run in bfloat16.
+        views: of each image, whose outputs are averaged.
 
     Raises:
         TrainingError: if a batch's loss is not finite: no figure would tell how good the model is.
@@ -145,7 +152,7 @@ def evaluate(
     with mode(model, training=False), torch.inference_mode():
         for index, (inputs, targets) in enumerate(pairs(loader, device)):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                outputs = model(inputs)
+                outputs = averaged_outputs(model, inputs, views)
                 loss = criterion(outputs, targets)
             loss_sum += _finite(loss, inputs, f"on batch {index}, in eval mode") * len(inputs)
             correct += num_correct(outputs, targets)

@@ -10,6 +10,7 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from neuroexapt.errors import TraceError
+from neuroexapt.training.airbench import airbench
 from neuroexapt.training.origin import origin
 
 Size = tuple[int, int]
@@ -136,6 +137,7 @@ Factory = Callable[..., nn.Module]
 
 MODELS: dict[str, Factory] = {
     "tiny-conv": tiny_conv,
+    "airbench": airbench,
     "mlp": mlp,
     "resnet": resnet,
     "vgg": vgg,

@@ -1,25 +1,34 @@
 """How a network is trained: optimiser, schedule, regularisation and augmentation."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from neuroexapt.errors import TrainingError
 from neuroexapt.training.augment import Augment
+from neuroexapt.training.muon import Muon
+from neuroexapt.training.views import Views
 
 
 class Recipe(BaseModel):
     """Everything about training that is not the model, the data or the budget.
 
     Attributes:
-        optimizer: SGD with momentum, or AdamW.
-        lr: peak learning rate.
-        momentum: of SGD.
-        nesterov: look ahead along the momentum (SGD).
+        optimizer: SGD with momentum, AdamW, or Muon for the filters of convolutions and AdamW for
+            everything else, see `Muon`.
+        lr: peak learning rate; with Muon that of the filters.
+        momentum: of SGD, or of Muon.
+        nesterov: look ahead along the momentum (SGD, Muon).
         weight_decay: on weights of two and more dimensions; biases and norms have none.
+        matrix_lr: beside Muon, peak learning rate of other weights of two and more dimensions, as
+            the last layer's: their steps are that over their number of inputs.
+        vector_lr: beside Muon, peak learning rate of biases, norm scales and other vectors.
         batch_size: images a step.
         label_smoothing: share of the target that is spread over all classes.
         schedule: shape of the learning rate over the budget, see `lr_factor`.
@@ -29,15 +38,18 @@ class Recipe(BaseModel):
         channels_last: lay images out in memory with the channels last, in which convolutions are
             quicker on most devices. A model that reshapes by `view` may need `reshape` instead.
         augment: how training images are varied.
+        views: of each image when the final network is tested, see `averaged_outputs`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(default=5e-4, ge=0)
+    matrix_lr: float = Field(default=0.1, gt=0)
+    vector_lr: float = Field(default=0.02, gt=0)
     batch_size: int = Field(default=128, ge=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     schedule: Literal["cosine", "triangle", "constant"] = "cosine"
@@ -46,10 +58,31 @@ class Recipe(BaseModel):
     amp: bool = False
     channels_last: bool = False
     augment: Augment = Augment()
+    views: Views = "plain"
 
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "airbench": Recipe(
+            optimizer="muon",
+            lr=0.24,
+            momentum=0.6,
+            weight_decay=0.0,
+            batch_size=500,
+            label_smoothing=0.2,
+            schedule="triangle",
+            warmup=0.0,
+            channels_last=True,
+            augment=Augment(shift=2, flip=True),
+            views="shifted",
+        ),
+    }
+)
+"""Recipes by name. "airbench": small image networks, as the one of that name, trained fast with
+Muon; after arXiv:2404.00498, with AdamW for what is no filter."""
 
 _CIFAR = Recipe(lr=0.2, batch_size=256, label_smoothing=0.1, augment=Augment(shift=4, flip=True))
-_RECIPES = {
+_DEFAULTS = {
     "digits": Recipe(batch_size=64, augment=Augment(shift=1)),
     "cifar10": _CIFAR,
     "cifar100": _CIFAR,
@@ -58,7 +91,7 @@ _RECIPES = {
 
 def default_recipe(dataset: str) -> Recipe:
     """Return a recipe that suits a data set known by name, or a plain one for any other."""
-    return _RECIPES.get(dataset, Recipe())
+    return _DEFAULTS.get(dataset, Recipe())
 
 
 def lr_factor(recipe: Recipe, progress: float) -> float:
@@ -100,23 +133,34 @@ def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, progress: float) ->
 
     Args:
         optimizer: its groups are changed.
-        recipe: gives peak and schedule.
+        recipe: gives the schedule, and the peak of groups without one of their own.
         progress: as in `lr_factor`.
 
     Returns:
-        The learning rate.
+        The recipe's learning rate, which with Muon is that of the filters.
     """
-    lr = recipe.lr * lr_factor(recipe, progress)
+    factor = lr_factor(recipe, progress)
+    scale_lr(optimizer, recipe, factor)
+    return recipe.lr * factor
+
+
+def scale_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, factor: float) -> None:
+    """Give every parameter group its peak learning rate times a factor.
+
+    The peak is the group's `initial_lr`, where torch's own schedulers look for it too, or else the
+    recipe's.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
+        group["lr"] = group.get("initial_lr", recipe.lr) * factor
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser for a model's trainable parameters.
 
-    They form two groups. Weights of two and more dimensions are decayed. Biases, norm scales and
-    other vectors are not: a decayed norm scale only rescales what the next layer undoes.
+    Under SGD and AdamW they form two groups. Weights of two and more dimensions are decayed.
+    Biases, norm scales and other vectors are not: a decayed norm scale only rescales what the next
+    layer undoes. Under Muon they form three: the filters of convolutions, other weights of two and
+    more dimensions, and vectors.
 
     Raises:
         TrainingError: if no parameter is trainable.
@@ -126,11 +170,13 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         raise TrainingError(
             "no parameter of the model is trainable; set requires_grad on those to be trained"
         )
+    if recipe.optimizer == "muon":
+        return _build_muon(model, trainable, recipe)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = [group | {"initial_lr": recipe.lr} for group in groups if group["params"]]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr)
     return torch.optim.SGD(
@@ -138,6 +184,38 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
+    )
+
+
+def _build_muon(model: nn.Module, trainable: list[nn.Parameter], recipe: Recipe) -> Muon:
+    convolutions = [module for module in model.modules() if isinstance(module, _ConvNd)]
+    filters = {id(convolution.weight) for convolution in convolutions}
+    decayed = recipe.weight_decay
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in trainable if id(p) in filters],
+            "rule": "muon",
+            "initial_lr": recipe.lr,
+            "weight_decay": decayed,
+        },
+        {
+            "params": [p for p in trainable if id(p) not in filters and p.ndim > 1],
+            "rule": "adamw",
+            "initial_lr": recipe.matrix_lr,
+            "weight_decay": decayed,
+            "per_input": True,
+        },
+        {
+            "params": [p for p in trainable if p.ndim <= 1],
+            "rule": "adamw",
+            "initial_lr": recipe.vector_lr,
+            "weight_decay": 0.0,
+        },
+    ]
+    return Muon(
+        [group | {"lr": group["initial_lr"]} for group in groups if group["params"]],
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
     )
 
 
