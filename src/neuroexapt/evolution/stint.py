@@ -60,8 +60,9 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
     """
     config = world.config
     with world.seeded(stint.seed % MOST_SEED):
-        living = genome.develop(world.seed)
-        flops = _train(world, living, stint)
+        living = world.templates.develop(genome)
+        per_sample = world.templates.flops(genome, lambda: stint_flops(world, living))
+        flops = _train(world, living, stint, per_sample)
         known = pairs(world.batches(stint.epoch, config.calibration), world.device)
         if config.calibration:
             recalibrate(living, [inputs for inputs, _ in known])
@@ -91,11 +92,10 @@ def stint_flops(world: World, living: LivingModel) -> int:
     return training_flops(living, (inputs, targets), world.criterion)
 
 
-def _train(world: World, living: LivingModel, stint: Stint) -> int:
-    """Train, and count FLOPs."""
+def _train(world: World, living: LivingModel, stint: Stint, per_sample: int) -> int:
+    """Train, and count FLOPs, so many a sample."""
     recipe = world.config.recipe
     optimizer = build_optimizer(living, recipe)
-    per_sample = stint_flops(world, living)
     steps = max(int(stint.epochs * world.num_batches + ROUNDING), 1)
     flops = 0
 
