@@ -1,16 +1,15 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import EvolutionError
+from neuroexapt.evolution.adopt import adopted, check_population, living_of
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
@@ -23,11 +22,8 @@ from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
 from neuroexapt.training import build_criterion, first_batch
-from neuroexapt.training.modes import device_of
 from neuroexapt.training.settings import explained
 
-EXAMPLES = 8
-"""Samples that networks are traced with and edits are checked on."""
 SEEDS = 2**32
 """Number of seeds."""
 
@@ -86,7 +82,7 @@ class MultiObjectiveArchitectureEvolution:
             self.config = EvolutionConfig.model_validate(config if config is not None else {})
         except ValidationError as error:
             raise ValueError(f"the config: {explained(error, EvolutionConfig)}") from error
-        self.seed = _living(model, train_loader)
+        self.seed = living_of(model, train_loader)
         self.world = World(
             self.seed,
             train_loader,
@@ -151,11 +147,39 @@ class MultiObjectiveArchitectureEvolution:
         self._note("founding", networks, founder, founder, began)
         return founder
 
+    def population(self, networks: Iterable[nn.Module | Network]) -> list[Network]:
+        """Networks of one's own as a population, instead of founding one.
+
+        Args:
+            networks: models that were grown from the same seed network by edits, with the weights
+                that they have; or members of another evolution from that seed.
+
+        Returns:
+            Members, scored as they are: nothing is trained. They share nothing with what was given.
+
+        Raises:
+            EvolutionError: if there is none, or one isn't grown from the seed network.
+            ValueError: if one is no model.
+            TraceError: if one can't be seen as a graph.
+        """
+        began = time.perf_counter()
+        members = [
+            adopted(f"{self.generation}.{number}", network, self.seed, self.world.train)
+            for number, network in enumerate(networks)
+        ]
+        breeding = self._networks()
+        scored = breeding.judge(members)
+        if not scored:
+            why = "; ".join(breeding.lost.values()) or "none was given"
+            raise EvolutionError(f"there is no network to begin with: {why}")
+        self._note("founding", breeding, scored, scored, began)
+        return scored
+
     def evolve_generation(self, population: Sequence[Network]) -> list[Network]:
         """One generation: members trained on, children born and trained, and who survives.
 
         Args:
-            population: as `found` or this gave it.
+            population: as `found`, `population` or this gave it.
 
         Returns:
             The new population, at most `size`, the fittest front first. Nothing of the old one
@@ -165,7 +189,7 @@ class MultiObjectiveArchitectureEvolution:
             EvolutionError: if the population is empty, or no `Individual`s.
         """
         began = time.perf_counter()
-        _check_population(population)
+        check_population(population, self.config.objectives)
         config, networks = self.config, self._networks()
         number = self._seed_of(self.generation)
         aged = self._aged(population, networks, number)
@@ -315,24 +339,3 @@ class MultiObjectiveArchitectureEvolution:
                 seconds=time.perf_counter() - began,
             )
         )
-
-
-def _living(model: nn.Module, loader: Iterable[Any]) -> LivingModel:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
-    inputs, _ = first_batch(loader)
-    if isinstance(model, LivingModel):
-        return copy.deepcopy(model)
-    with torch.no_grad():
-        return LivingModel(copy.deepcopy(model), inputs[:EXAMPLES].to(device_of(model)))
-
-
-def _check_population(population: Sequence[Any]) -> None:
-    for member in population:
-        if not isinstance(member, Individual):
-            raise EvolutionError(
-                f"a population holds a {type(member).__name__}; give what found() or "
-                "evolve_generation() returned"
-            )
-    if not population:
-        raise EvolutionError("the population is empty; begin with found()")

@@ -72,6 +72,13 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
         )
 
 
+def judge(world: World, genome: Genome) -> Trained:
+    """Score a network as it is."""
+    living = world.templates.develop(genome)
+    found = evaluate(living, world.validation, world.criterion, amp=world.config.recipe.amp)
+    return Trained(genome, scores(world, living, found.accuracy), found.accuracy, flops=0)
+
+
 def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, float]:
     """What a network is judged by; latency only where it is asked for."""
     cost = living.cost()
