@@ -186,6 +186,15 @@ def test_run_has_all_phases_in_order(whole: Any) -> None:
     assert set(phases) == {"founding", "evolving", "polishing"}
 
 
+def test_pick_is_of_the_front(whole: Any) -> None:
+    of, _, populations = whole
+    front = of.front(populations[-1])
+    assert of.pick(populations[-1], "accurate") is front[0]
+    smallest = min(member.scores["params"] for member in front)
+    assert of.pick(populations[-1], "small").scores["params"] == smallest
+    assert of.pick(populations[-1]) in front
+
+
 def test_polish_trains_the_whole_front(whole: Any) -> None:
     of, _, populations = whole
     records = of.history

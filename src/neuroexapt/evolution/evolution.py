@@ -15,6 +15,7 @@ from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks
+from neuroexapt.evolution.pick import Choice, pick
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
 from neuroexapt.evolution.stint import scores, stint_flops
@@ -298,6 +299,15 @@ class MultiObjectiveArchitectureEvolution:
         """The members that no other one beats in all objectives, the smallest error first."""
         found = fronts(population, self.config.objectives)[0]
         return sorted(found, key=lambda member: member.scores["error"])
+
+    def pick(self, population: Sequence[Network], choice: Choice = "knee") -> Network:
+        """One member of the front, by what its user cares for most.
+
+        Args:
+            population: scored members.
+            choice: "knee", "accurate", "small" or "fast"; see `neuroexapt.evolution.pick`.
+        """
+        return pick(self.front(population), choice, self.config.objectives)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the evolution is, as JSON values; the population is kept beside it."""

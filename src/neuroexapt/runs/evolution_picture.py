@@ -104,7 +104,8 @@ def _note(front: Front) -> str:
     zero = any(one.accuracy >= 1 for one in front.evaluated)
     return (
         f"Errors are those on {front.num_validation:,} validation images, of which one is {least}. "
-        "Networks were chosen by them; the test images were read once, at the end."
+        "Networks were chosen by them; the test images were read once, at the end. The front alone "
+        "was trained on while the learning rate fell."
         + (" No error at all is drawn as half an image." if zero else "")
     )
 
