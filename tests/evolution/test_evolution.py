@@ -259,6 +259,23 @@ def test_a_child_out_of_memory_costs_that_child_only(monkeypatch: pytest.MonkeyP
     assert len(of.history[-1].children) == 2
 
 
+def test_a_member_that_is_lost_in_polishing_stays_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = evolution(max_flops=3e8, polish=0.3)
+    population = of.evolve_generation(of.found())
+    front = of.front(population)
+
+    def train(world: Any, genome: Any, stint: Any) -> Any:
+        raise torch.OutOfMemoryError("nothing left")
+
+    monkeypatch.setattr(networks, "train", train)
+    polished = of.polish(population)
+    assert sorted(member.name for member in polished) == sorted(member.name for member in front)
+    assert all(member in front for member in polished)
+    assert of.history[-1].lost.keys() == {member.name for member in front}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -207,8 +207,7 @@ class MultiObjectiveArchitectureEvolution:
         least = sorted(first, key=lambda member: float(member.told["epochs"]))
         chosen = least[: self.config.trained]
         older = networks.train(chosen, sum(self.config.rungs), seed=seed + SEEDS // 2)
-        by_name = {member.name: member for member in older}
-        return [by_name.get(member.name, member) for member in population]
+        return _renewed(population, older)
 
     def run(self, population: Sequence[Network] = ()) -> Iterator[list[Network]]:
         """Evolve until the budget is spent, giving the population after each generation.
@@ -255,7 +254,8 @@ class MultiObjectiveArchitectureEvolution:
     def polish(self, population: Sequence[Network]) -> list[Network]:
         """Train the front on for an epoch, while the learning rate falls; others are left out.
 
-        How many epochs there are in all is settled at the first, by what is left of the budget.
+        How many epochs there are in all is settled at the first, by what is left of the budget. A
+        member that is lost while it trains stays as it was.
         """
         assert self.config.max_flops is not None
         began = time.perf_counter()
@@ -269,13 +269,14 @@ class MultiObjectiveArchitectureEvolution:
         epochs = min(1.0, total - done)
         polished: list[Network] = front
         if epochs > 0:
-            polished = networks.train(
+            trained = networks.train(
                 front,
                 epochs,
                 lr_from=1 - done / total,
                 lr_to=max(1 - (done + epochs) / total, 0.0),
                 seed=self._seed_of(self.generation),
             )
+            polished = _renewed(front, trained)
         self._polish = total, done + 1
         self._note("polishing", networks, polished, (), began)
         return polished
@@ -349,3 +350,9 @@ class MultiObjectiveArchitectureEvolution:
                 seconds=time.perf_counter() - began,
             )
         )
+
+
+def _renewed(population: Sequence[Network], older: Sequence[Network]) -> list[Network]:
+    """A population with those members that were trained on in their old places."""
+    by_name = {member.name: member for member in older}
+    return [by_name.get(member.name, member) for member in population]
