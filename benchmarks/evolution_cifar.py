@@ -66,7 +66,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "limits": {"macs": MAX_MACS},
             "size": args.size,
             "num_children": args.children,
-            "founding": 2.0,
+            "founding": 8.0,
             "max_flops": args.max_flops,
             "recipe": recipe,
             "growth": growth,
@@ -215,8 +215,8 @@ def main() -> None:
     parser.add_argument("--only", choices=ARMS)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--max-flops", type=float, default=5e13)
-    parser.add_argument("--size", type=int, default=10)
-    parser.add_argument("--children", type=int, default=4)
+    parser.add_argument("--size", type=int, default=6)
+    parser.add_argument("--children", type=int, default=3)
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     if args.what == "run":

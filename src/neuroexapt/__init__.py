@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neuroexapt.errors import (
         DataError,
         EditError,
+        EvolutionError,
         LimitError,
         NeuroexaptError,
         PreservationError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         TraceError,
         TrainingError,
     )
+    from neuroexapt.evolution import EvolutionConfig, MultiObjectiveArchitectureEvolution
     from neuroexapt.graph import ChannelGroup, Cost, LivingModel
     from neuroexapt.growth import (
         Budget,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         PerformanceBreakthroughSystem,
         Refusal,
     )
+    from neuroexapt.runs import load_model
     from neuroexapt.search import (
         ASOSEDiagnostics,
         ImprovedASOSEFramework,
@@ -74,6 +77,8 @@ __all__ = [
     "Deepen",
     "Edit",
     "EditError",
+    "EvolutionConfig",
+    "EvolutionError",
     "GradientGuidedConnectionGrowth",
     "Grower",
     "Growth",
@@ -83,6 +88,7 @@ __all__ = [
     "InformationEntropyNeuronDivision",
     "LimitError",
     "LivingModel",
+    "MultiObjectiveArchitectureEvolution",
     "NeuroexaptError",
     "Newborns",
     "OriginalASOSE",
@@ -105,6 +111,7 @@ __all__ = [
     "derive",
     "dump_edits",
     "load_edits",
+    "load_model",
     "nasbench201",
     "replay",
     "searchable",
@@ -112,7 +119,17 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    _PARTS = ("errors", "graph", "edits", "signals", "training", "growth", "search")
+    _PARTS = (
+        "errors",
+        "graph",
+        "edits",
+        "signals",
+        "training",
+        "growth",
+        "search",
+        "evolution",
+        "runs",
+    )
 
     def __getattr__(name: str) -> object:
         """Import what is asked for, when it is asked for.

@@ -89,4 +89,7 @@ def test_grown_run_is_no_search(finished: Path, capsys: pytest.CaptureFixture[st
 
 def test_search_is_no_grown_run(searched: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["grow", "--resume", str(searched), "--device", "cpu"]) == 2
-    assert "holds a search; go on with it by neuroexapt search" in capsys.readouterr().err
+    assert (
+        "no run that grows a network; go on with it by neuroexapt search --resume"
+        in capsys.readouterr().err
+    )

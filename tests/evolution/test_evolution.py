@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from neuroexapt.edits import Deepen, Widen
 from neuroexapt.errors import EvolutionError, TraceError
 from neuroexapt.evolution import MultiObjectiveArchitectureEvolution, networks
 from neuroexapt.evolution.networks import Network
+from neuroexapt.graph import LivingModel
 from neuroexapt.training import training_flops
 
 SMALL: dict[str, Any] = {
@@ -183,6 +186,15 @@ def test_run_has_all_phases_in_order(whole: Any) -> None:
     assert set(phases) == {"founding", "evolving", "polishing"}
 
 
+def test_pick_is_of_the_front(whole: Any) -> None:
+    of, _, populations = whole
+    front = of.front(populations[-1])
+    assert of.pick(populations[-1], "accurate") is front[0]
+    smallest = min(member.scores["params"] for member in front)
+    assert of.pick(populations[-1], "small").scores["params"] == smallest
+    assert of.pick(populations[-1]) in front
+
+
 def test_polish_trains_the_whole_front(whole: Any) -> None:
     of, _, populations = whole
     records = of.history
@@ -245,6 +257,23 @@ def test_a_child_out_of_memory_costs_that_child_only(monkeypatch: pytest.MonkeyP
     assert "nothing left" in lost[1]
     assert lost[0] not in {member.name for member in population}
     assert len(of.history[-1].children) == 2
+
+
+def test_a_member_that_is_lost_in_polishing_stays_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = evolution(max_flops=3e8, polish=0.3)
+    population = of.evolve_generation(of.found())
+    front = of.front(population)
+
+    def train(world: Any, genome: Any, stint: Any) -> Any:
+        raise torch.OutOfMemoryError("nothing left")
+
+    monkeypatch.setattr(networks, "train", train)
+    polished = of.polish(population)
+    assert sorted(member.name for member in polished) == sorted(member.name for member in front)
+    assert all(member in front for member in polished)
+    assert of.history[-1].lost.keys() == {member.name for member in front}
 
 
 @pytest.mark.parametrize(
@@ -310,3 +339,71 @@ def test_a_loader_without_a_length_is_told() -> None:
         MultiObjectiveArchitectureEvolution(
             model(), Endless(), batches(), SMALL | {"max_flops": 1e9}
         )
+
+
+def grown_by_hand() -> list[LivingModel]:
+    """Two networks that a user has grown from the seed network."""
+    x = batches()[0][0][:4]
+    wide, deep = LivingModel(model(), x), LivingModel(model(), x)
+    wide.apply(Widen(group="0", count=2))
+    deep.apply(Deepen(after="2"))
+    return [wide, deep]
+
+
+def test_evolution_goes_on_from_networks_of_ones_own() -> None:
+    of, mine = evolution(), grown_by_hand()
+    population = of.population([*mine, model()])
+    for member, living in zip(population, mine, strict=False):
+        assert of.model(member).edits == living.edits
+        assert member.scores["params"] == living.cost().params
+        with torch.no_grad():
+            right = [(living.eval()(x).argmax(1) == y).float().mean() for x, y in batches(2, 9)]
+        assert 1 - float(torch.stack(right).mean()) == pytest.approx(member.scores["error"])
+    assert of.flops == 0
+    before = [value.clone() for living in mine for value in living.state_dict().values()]
+    evolved = of.evolve_generation(population)
+    names = [member.name for member in (*population, *of.history[-1].children)]
+    assert len(set(names)) == len(names)
+    assert evolved
+    after = [value for living in mine for value in living.state_dict().values()]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_members_of_another_evolution_go_on() -> None:
+    _, populations = evolved(1)
+    of = evolution(seed=1)
+    population = of.population(populations[-1])
+    for mine, theirs in zip(population, populations[-1], strict=True):
+        assert mine.scores == theirs.scores
+        assert mine.told["epochs"] == theirs.told["epochs"]
+    assert of.evolve_generation(population)
+
+
+def test_run_goes_on_from_networks_of_ones_own() -> None:
+    of = evolution(max_flops=8e7, polish=0.3)
+    *_, last = of.run(of.population(grown_by_hand()))
+    assert of.finished
+    assert {record.phase for record in of.history} == {"founding", "evolving", "polishing"}
+    assert of.front(last)
+
+
+def test_networks_of_another_seed_are_told() -> None:
+    of, x = evolution(), batches()[0][0][:4]
+    wide = LivingModel(nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), x)
+    with pytest.raises(EvolutionError, match=r"network 0.0 isn't grown from the seed network"):
+        of.population([wide])
+    seed = grown_by_hand()[0]
+    grown = MultiObjectiveArchitectureEvolution(seed, batches(), batches(2), SMALL)
+    with pytest.raises(EvolutionError, match=r"network 0.0 hasn't had the edits"):
+        grown.population([model()])
+    with pytest.raises(EvolutionError, match="none was given"):
+        of.population([])
+    with pytest.raises(ValueError, match="a str is no model"):
+        of.population(["resnet"])  # type: ignore[list-item]
+
+
+def test_members_without_scores_are_told() -> None:
+    of = evolution()
+    (member,) = of.population([model()])
+    with pytest.raises(EvolutionError, match=r"0.0 has no scores of this evolution"):
+        of.evolve_generation([replace(member, scores={})])

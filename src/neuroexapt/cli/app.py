@@ -8,6 +8,8 @@ import typer
 
 from neuroexapt.cli.diagnose import EXAMPLES as DIAGNOSE_EXAMPLES
 from neuroexapt.cli.diagnose import diagnose
+from neuroexapt.cli.evolve import EXAMPLES as EVOLVE_EXAMPLES
+from neuroexapt.cli.evolve import evolve
 from neuroexapt.cli.grow import EXAMPLES as GROW_EXAMPLES
 from neuroexapt.cli.grow import grow
 from neuroexapt.cli.search import EXAMPLES as SEARCH_EXAMPLES
@@ -23,6 +25,7 @@ app = typer.Typer(
 )
 app.command(no_args_is_help=True, epilog=GROW_EXAMPLES)(grow)
 app.command(no_args_is_help=True, epilog=SEARCH_EXAMPLES)(search)
+app.command(no_args_is_help=True, epilog=EVOLVE_EXAMPLES)(evolve)
 app.command(no_args_is_help=True, epilog=DIAGNOSE_EXAMPLES)(diagnose)
 
 

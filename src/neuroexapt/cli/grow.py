@@ -1,6 +1,5 @@
 """`neuroexapt grow`: train a network that grows."""
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,16 @@ from rich.console import Console
 from neuroexapt.cli.failing import failing, stoppable
 from neuroexapt.cli.options import (
     LIMITS,
-    MACHINE,
     TO_BEGIN,
+    Amp,
     Config,
     Data,
     DataDir,
     Device,
     ImageSize,
+    MaxMacs,
+    MaxParams,
+    Model,
     Out,
     Resume,
     Seed,
@@ -39,7 +41,7 @@ from neuroexapt.runs import (
     reopen,
     start,
 )
-from neuroexapt.training import MODELS, RECIPES
+from neuroexapt.training import RECIPES
 
 _OPTIONS = {"data": "DATA", "growth": "--no-growth"}
 
@@ -55,30 +57,12 @@ EXAMPLES = """[bold]Examples[/]
 """
 
 
-def _whole(text: str | int) -> int:
-    """A whole number, also as 3e5 or 300_000."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{text} is no whole number; give one as 300000 or 3e5")
-    return int(number)
-
-
 def grow(
     context: typer.Context,
     data: Data = None,
     data_dir: DataDir = None,
     image_size: ImageSize = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|PKG.MOD:FACTORY",
-            help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
-            rich_help_panel=TO_BEGIN,
-        ),
-    ] = None,
+    model: Model = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -128,29 +112,10 @@ def grow(
             rich_help_panel=LIMITS,
         ),
     ] = None,
-    max_params: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=_whole,
-            help="Parameters that growth never passes.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
-    max_macs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=_whole,
-            help="Multiply-accumulates for one image that growth never passes.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
+    max_params: MaxParams = None,
+    max_macs: MaxMacs = None,
     device: Device = None,
-    amp: Annotated[
-        bool,
-        typer.Option("--amp", help="Train in half precision.", rich_help_panel=MACHINE),
-    ] = False,
+    amp: Amp = False,
     threads: Threads = None,
 ) -> None:
     """Train a small network on images, and let it grow while it trains.

@@ -1,13 +1,32 @@
 """Options that mean the same in every command that makes a run."""
 
+import math
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
+from neuroexapt.training import MODELS
+
 TO_BEGIN = "The run"
 LIMITS = "Its end and its limits"
 MACHINE = "Where it runs"
+
+
+def whole(text: str | int) -> int:
+    """A whole number, also as 3e5 or 300_000.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{text} is no whole number; give one as 300000 or 3e5")
+    return int(number)
+
 
 Data: TypeAlias = Annotated[
     str | None,
@@ -31,6 +50,14 @@ ImageSize: TypeAlias = Annotated[
         metavar="PX",
         min=1,
         help="Side in pixels of the square that a folder's images are brought to.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PKG.MOD:FACTORY",
+        help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
         rich_help_panel=TO_BEGIN,
     ),
 ]
@@ -61,6 +88,27 @@ Resume: TypeAlias = Annotated[
         help="Go on with the run in this folder, or from one of its checkpoints.",
         rich_help_panel=TO_BEGIN,
     ),
+]
+MaxParams: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole,
+        help="Parameters that growth never passes.",
+        rich_help_panel=LIMITS,
+    ),
+]
+MaxMacs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        parser=whole,
+        help="Multiply-accumulates for one image that growth never passes.",
+        rich_help_panel=LIMITS,
+    ),
+]
+Amp: TypeAlias = Annotated[
+    bool, typer.Option("--amp", help="Train in half precision.", rich_help_panel=MACHINE)
 ]
 Device: TypeAlias = Annotated[
     str | None,

@@ -53,7 +53,7 @@ def bear(world: World, origin: Origin, mother: Genome, father: Genome, seed: int
         TrainingError: if activations or gradients aren't finite.
     """
     with world.seeded(seed % MOST_SEED):
-        living = mother.develop(world.seed)
+        living = world.templates.develop(mother)
         if origin == "crossover":
             changes = transplant(living, father.edits, seed, world.config.limits.exceeded)
             flops = sum(check_flops(change) for change in changes)

@@ -1,20 +1,20 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import EvolutionError
+from neuroexapt.evolution.adopt import adopted, check_population, living_of
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, stints
+from neuroexapt.evolution.pick import Choice, pick
 from neuroexapt.evolution.polish import Polish, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
@@ -23,11 +23,8 @@ from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
 from neuroexapt.training import build_criterion, first_batch
-from neuroexapt.training.modes import device_of
 from neuroexapt.training.settings import explained
 
-EXAMPLES = 8
-"""Samples that networks are traced with and edits are checked on."""
 SEEDS = 2**32
 """Number of seeds."""
 
@@ -86,7 +83,7 @@ class MultiObjectiveArchitectureEvolution:
             self.config = EvolutionConfig.model_validate(config if config is not None else {})
         except ValidationError as error:
             raise ValueError(f"the config: {explained(error, EvolutionConfig)}") from error
-        self.seed = _living(model, train_loader)
+        self.seed = living_of(model, train_loader)
         self.world = World(
             self.seed,
             train_loader,
@@ -152,11 +149,39 @@ class MultiObjectiveArchitectureEvolution:
         self._note("founding", networks, founder, founder, began)
         return founder
 
+    def population(self, networks: Iterable[nn.Module | Network]) -> list[Network]:
+        """Networks of one's own as a population, instead of founding one.
+
+        Args:
+            networks: models that were grown from the same seed network by edits, with the weights
+                that they have; or members of another evolution from that seed.
+
+        Returns:
+            Members, scored as they are: nothing is trained. They share nothing with what was given.
+
+        Raises:
+            EvolutionError: if there is none, or one isn't grown from the seed network.
+            ValueError: if one is no model.
+            TraceError: if one can't be seen as a graph.
+        """
+        began = time.perf_counter()
+        members = [
+            adopted(f"{self.generation}.{number}", network, self.seed, self.world.train)
+            for number, network in enumerate(networks)
+        ]
+        breeding = self._networks()
+        scored = breeding.judge(members)
+        if not scored:
+            why = "; ".join(breeding.lost.values()) or "none was given"
+            raise EvolutionError(f"there is no network to begin with: {why}")
+        self._note("founding", breeding, scored, scored, began)
+        return scored
+
     def evolve_generation(self, population: Sequence[Network]) -> list[Network]:
         """One generation: members trained on, children born and trained, and who survives.
 
         Args:
-            population: as `found` or this gave it.
+            population: as `found`, `population` or this gave it.
 
         Returns:
             The new population, at most `size`, the fittest front first. Nothing of the old one
@@ -166,7 +191,7 @@ class MultiObjectiveArchitectureEvolution:
             EvolutionError: if the population is empty, or no `Individual`s.
         """
         began = time.perf_counter()
-        _check_population(population)
+        check_population(population, self.config.objectives)
         config, networks = self.config, self._networks()
         number = self._seed_of(self.generation)
         aged = self._aged(population, networks, number)
@@ -183,8 +208,7 @@ class MultiObjectiveArchitectureEvolution:
         least = sorted(first, key=lambda m: hunger(m.told["epochs"], m.scores["macs"]))
         chosen = least[: self.config.trained]
         older = networks.train(chosen, stints(chosen, sum(self.config.rungs), seed + SEEDS // 2))
-        by_name = {member.name: member for member in older}
-        return [by_name.get(member.name, member) for member in population]
+        return _renewed(population, older)
 
     def run(self, population: Sequence[Network] = ()) -> Iterator[list[Network]]:
         """Evolve until the budget is spent, giving the population after each generation.
@@ -229,7 +253,7 @@ class MultiObjectiveArchitectureEvolution:
         """Train the front on for a round, while the learning rate falls; others are left out.
 
         How long each network is trained in all is settled at the first, by what is left of the
-        budget.
+        budget. A member that is lost while it trains stays as it was.
         """
         assert self.config.max_flops is not None
         began = time.perf_counter()
@@ -247,7 +271,7 @@ class MultiObjectiveArchitectureEvolution:
     def _polished(
         self, front: Sequence[Network], networks: Networks, polish: Polish
     ) -> list[Network]:
-        """The front after a round; those that have no step in it as they were."""
+        """The front after a round; those that have no step in it, or are lost, as they were."""
         number = self._seed_of(self.generation)
         due = [member for member in front if polish.next_steps(member.name)]
         turns = [
@@ -261,10 +285,7 @@ class MultiObjectiveArchitectureEvolution:
             for place, member in enumerate(due)
             for steps in [polish.next_steps(member.name)]
         ]
-        trained = {member.name: member for member in networks.train(due, turns)}
-        waiting = {member.name: member for member in front if member not in due}
-        known = trained | waiting
-        return [known[member.name] for member in front if member.name in known]
+        return _renewed(front, networks.train(due, turns))
 
     def _step_flops(self, member: Network) -> int:
         """FLOPs of training on one batch."""
@@ -279,6 +300,15 @@ class MultiObjectiveArchitectureEvolution:
         """The members that no other one beats in all objectives, the smallest error first."""
         found = fronts(population, self.config.objectives)[0]
         return sorted(found, key=lambda member: member.scores["error"])
+
+    def pick(self, population: Sequence[Network], choice: Choice = "knee") -> Network:
+        """One member of the front, by what its user cares for most.
+
+        Args:
+            population: scored members.
+            choice: "knee", "accurate", "small" or "fast"; see `neuroexapt.evolution.pick`.
+        """
+        return pick(self.front(population), choice, self.config.objectives)
 
     def state_dict(self) -> dict[str, Any]:
         """How far the evolution is, as JSON values; the population is kept beside it."""
@@ -323,22 +353,7 @@ class MultiObjectiveArchitectureEvolution:
         )
 
 
-def _living(model: nn.Module, loader: Iterable[Any]) -> LivingModel:
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
-    inputs, _ = first_batch(loader)
-    if isinstance(model, LivingModel):
-        return copy.deepcopy(model)
-    with torch.no_grad():
-        return LivingModel(copy.deepcopy(model), inputs[:EXAMPLES].to(device_of(model)))
-
-
-def _check_population(population: Sequence[Any]) -> None:
-    for member in population:
-        if not isinstance(member, Individual):
-            raise EvolutionError(
-                f"a population holds a {type(member).__name__}; give what found() or "
-                "evolve_generation() returned"
-            )
-    if not population:
-        raise EvolutionError("the population is empty; begin with found()")
+def _renewed(population: Sequence[Network], older: Sequence[Network]) -> list[Network]:
+    """A population with those members that were trained on in their old places."""
+    by_name = {member.name: member for member in older}
+    return [by_name.get(member.name, member) for member in population]

@@ -52,6 +52,10 @@ class Genome:
         living = copy.deepcopy(seed)
         for edit in self.edits[len(seed.edits) :]:
             edit.apply_to(living, check=False, replaying=True)
+        return self.load_into(living)
+
+    def load_into(self, living: LivingModel) -> LivingModel:
+        """Give a network of the same structure the genome's weights, and return it."""
         own: Mapping[str, Any] = living.state_dict()
         with torch.no_grad():
             for name, value in self.weights.items():

@@ -17,7 +17,7 @@ from neuroexapt.evolution.executors import Executor, Shared
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual, Origin
 from neuroexapt.evolution.selection import Couple, fittest
-from neuroexapt.evolution.stint import Stint, Trained, train
+from neuroexapt.evolution.stint import Stint, Trained, judge, train
 from neuroexapt.evolution.world import World
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,16 @@ class Networks:
             if trained is not None:
                 self.flops += trained.flops
                 found.append(self._older(member, trained, stint.epochs))
+        return found
+
+    def judge(self, members: Sequence[Network]) -> list[Network]:
+        """Score members as they are; without those that were lost."""
+        futures = [self.executor.submit(judge, self.world, member.genome) for member in members]
+        found = []
+        for member, future in zip(members, futures, strict=True):
+            judged = self._result(member.name, future)
+            if judged is not None:
+                found.append(self._older(member, judged, 0.0))
         return found
 
     def _older(self, member: Network, trained: Trained, epochs: float) -> Network:

@@ -61,8 +61,9 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
     """
     config = world.config
     with world.seeded(stint.seed % MOST_SEED):
-        living = genome.develop(world.seed)
-        flops = _train(world, living, stint)
+        living = world.templates.develop(genome)
+        per_sample = world.templates.flops(genome, lambda: stint_flops(world, living))
+        flops = _train(world, living, stint, per_sample)
         known = pairs(world.batches(stint.epoch, config.calibration), world.device)
         if config.calibration:
             recalibrate(living, [inputs for inputs, _ in known])
@@ -70,6 +71,13 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
         return Trained(
             Genome.of(living), scores(world, living, found.accuracy), found.accuracy, flops
         )
+
+
+def judge(world: World, genome: Genome) -> Trained:
+    """Score a network as it is."""
+    living = world.templates.develop(genome)
+    found = evaluate(living, world.validation, world.criterion, amp=world.config.recipe.amp)
+    return Trained(genome, scores(world, living, found.accuracy), found.accuracy, flops=0)
 
 
 def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, float]:
@@ -92,11 +100,10 @@ def stint_flops(world: World, living: LivingModel) -> int:
     return training_flops(living, (inputs, targets), world.criterion)
 
 
-def _train(world: World, living: LivingModel, stint: Stint) -> int:
-    """Train, and count FLOPs."""
+def _train(world: World, living: LivingModel, stint: Stint, per_sample: int) -> int:
+    """Train, and count FLOPs, so many a sample."""
     recipe = world.config.recipe
     optimizer = build_optimizer(living, recipe)
-    per_sample = stint_flops(world, living)
     steps = max(int(stint.epochs * world.num_batches + ROUNDING), 1)
     flops = 0
 

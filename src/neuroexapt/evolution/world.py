@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.templates import Templates
 from neuroexapt.graph import LivingModel
 from neuroexapt.training.loaders import tell_epoch
 from neuroexapt.training.modes import device_of
@@ -34,6 +36,11 @@ class World:
     validation: Iterable[Any]
     criterion: Callable[[Tensor, Tensor], Tensor]
     config: EvolutionConfig
+
+    @cached_property
+    def templates(self) -> Templates:
+        """Builds networks from their genomes."""
+        return Templates(self.seed)
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,20 @@
 
 from neuroexapt.runs.config import GrowConfig, configure, read_settings
 from neuroexapt.runs.events import read_events
+from neuroexapt.runs.evolution_config import EvolutionRunConfig, configure_evolution
+from neuroexapt.runs.evolution_front import Evaluated, Front, FrontMember
+from neuroexapt.runs.evolution_reporter import (
+    EvolutionBeginning,
+    EvolutionReporter,
+    SilentEvolution,
+)
+from neuroexapt.runs.evolution_run import (
+    TrackedEvolution,
+    read_front,
+    reopen_evolution,
+    start_evolution,
+)
+from neuroexapt.runs.evolution_summary import EvolutionSummary
 from neuroexapt.runs.grown import load_model
 from neuroexapt.runs.reporter import Beginning, Reporter, Silent
 from neuroexapt.runs.run import Run, grow, read_summary, reopen, resume, start
@@ -21,6 +35,13 @@ __all__ = [
     "METHODS",
     "SPACES",
     "Beginning",
+    "Evaluated",
+    "EvolutionBeginning",
+    "EvolutionReporter",
+    "EvolutionRunConfig",
+    "EvolutionSummary",
+    "Front",
+    "FrontMember",
     "GrowConfig",
     "Reporter",
     "Run",
@@ -28,21 +49,27 @@ __all__ = [
     "SearchRunConfig",
     "SearchSummary",
     "Silent",
+    "SilentEvolution",
     "SilentSearch",
     "Summary",
+    "TrackedEvolution",
     "TrackedSearch",
     "configure",
+    "configure_evolution",
     "configure_search",
     "grow",
     "load_model",
     "read_events",
+    "read_front",
     "read_search",
     "read_search_summary",
     "read_settings",
     "read_summary",
     "reopen",
+    "reopen_evolution",
     "reopen_search",
     "resume",
     "start",
+    "start_evolution",
     "start_search",
 ]

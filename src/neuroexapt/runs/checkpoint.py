@@ -26,7 +26,7 @@ class Moment(BaseModel):
     """How far any run is.
 
     Attributes:
-        epochs: trained so far.
+        epochs: trained so far; of an evolution, generations.
         events: size in bytes of `events.jsonl`.
         seconds: wall time spent so far, in all sittings.
     """
@@ -71,8 +71,8 @@ class Checkpoint(Generic[M]):
 
     Attributes:
         weights: parameters and persistent buffers by name; of tied ones, the first name.
-        edits: what made the seed model this one: edits as `dump_edits` gives them, or a search's
-            expansions.
+        edits: what made the seed model this one: edits as `dump_edits` gives them, a search's
+            expansions, or those of each member of a population.
         tensors: of the optimiser and the random numbers, by `optimizer.` or `random.` and a name.
         rest: of the optimiser and the random numbers, what is no tensor.
         progress: how far the run is.

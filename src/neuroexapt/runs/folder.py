@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,7 +15,7 @@ from neuroexapt.runs.checkpoint import Checkpoint, M, read_checkpoint, write_che
 from neuroexapt.runs.durable import TEMPORARY, remove_folder, writing
 
 R = TypeVar("R", bound=BaseModel)
-_NAME = re.compile(r"epoch-(\d+)")
+_NAME = re.compile(r"(?:epoch|generation)-(\d+)")
 KEPT = 2
 """Newest checkpoints that are kept, besides the best: one to resume, and one in case it is lost."""
 
@@ -26,9 +26,11 @@ class RunFolder:
 
     Attributes:
         path: of the folder.
+        unit: what checkpoints are counted in.
     """
 
     path: Path
+    unit: Literal["epoch", "generation"] = "epoch"
 
     @property
     def config(self) -> Path:
@@ -45,15 +47,35 @@ class RunFolder:
         """What came out; there once the run has ended."""
         return self.path / "summary.json"
 
+    @property
+    def front(self) -> Path:
+        """The front of an evolution; there once it has ended."""
+        return self.path / "front.json"
+
+    @property
+    def picture(self) -> Path:
+        """The same to look at."""
+        return self.path / "front.html"
+
+    @property
+    def models(self) -> Path:
+        """The weights of its networks, a file each."""
+        return self.path / "models"
+
+    @property
+    def model(self) -> Path:
+        """The weights of the one that was picked."""
+        return self.path / "model.safetensors"
+
     def checkpoint(self, epochs: int) -> Path:
-        """The checkpoint after so many epochs."""
-        return self.path / "checkpoints" / f"epoch-{epochs:04d}"
+        """The checkpoint after so many epochs, or generations."""
+        return self.path / "checkpoints" / f"{self.unit}-{epochs:04d}"
 
     @property
     def checkpoints(self) -> dict[int, Path]:
-        """All checkpoints by epochs trained, oldest first."""
+        """All checkpoints by epochs trained, or generations, oldest first."""
         found = {}
-        for path in (self.path / "checkpoints").glob("epoch-*"):
+        for path in (self.path / "checkpoints").glob("*-*"):
             match = _NAME.fullmatch(path.name)
             if match:
                 found[int(match[1])] = path

@@ -6,30 +6,47 @@ import torch
 
 from neuroexapt.edits import load_edits, replay
 from neuroexapt.errors import EditError, RunError
+from neuroexapt.evolution import Choice
 from neuroexapt.graph import LivingModel
 from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import read_config
+from neuroexapt.runs.evolved import load_member
 from neuroexapt.runs.folder import find_run, load_checkpoint
-from neuroexapt.runs.search_run import is_search, load_derived
+from neuroexapt.runs.kind import NOUNS, kind_of
+from neuroexapt.runs.search_run import load_derived
 from neuroexapt.runs.session import EXAMPLES, load_weights
 from neuroexapt.training import build_model
 from neuroexapt.training.whitening import freeze_whitening
 
 
-def load_model(path: str | Path) -> LivingModel:
+def load_model(
+    path: str | Path, *, pick: Choice | None = None, member: str | None = None
+) -> LivingModel:
     """Load the network that a run has grown, on the CPU and in eval mode; its data isn't needed.
 
-    What a search has found is loaded likewise, as a plain network that can grow on.
+    What a search has found is loaded likewise, as a plain network that can grow on, and of an
+    evolution the network that is asked for.
 
     Args:
         path: the run's folder, for its newest checkpoint, or one of its checkpoints.
+        pick: of an evolution's front the "knee", or the most "accurate", "small" or "fast" one; by
+            default as the run picked.
+        member: of an evolution the network of that name instead, such as "3.2".
 
     Raises:
-        RunError: naming the file, if one is missing or damaged.
+        RunError: naming the file, if one is missing or damaged; or if the run has no such network.
         TraceError: if the seed model can't be built any more.
     """
     folder, asked = find_run(Path(path))
-    if is_search(folder):
+    kind = kind_of(folder)
+    if kind == "evolve":
+        return load_member(Path(path), pick, member)
+    if pick is not None or member is not None:
+        raise RunError(
+            f"{folder.path} holds a {NOUNS[kind]}, of which there is one model; leave out pick and "
+            "member"
+        )
+    if kind == "search":
         return load_derived(path)
     config = read_config(folder.config)
     newest = asked or folder.latest

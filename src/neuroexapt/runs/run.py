@@ -19,8 +19,8 @@ from neuroexapt.runs.folder import (
     read_record,
     save_checkpoint,
 )
+from neuroexapt.runs.kind import check_kind
 from neuroexapt.runs.reporter import Reporter, Silent
-from neuroexapt.runs.search_run import is_search
 from neuroexapt.runs.session import Session, build, num_threads, take_down
 from neuroexapt.runs.summary import Summary, where
 
@@ -101,8 +101,7 @@ def reopen(path: Path, device: str | None = None, threads: int | None = None) ->
         TraceError: if the model can't be built any more.
     """
     folder, asked = find_run(Path(path))
-    if is_search(folder):
-        raise RunError(f"{folder.path} holds a search; go on with it by neuroexapt search --resume")
+    check_kind(folder, "grow")
     if asked is None and folder.summary.exists():
         return read_summary(folder.summary)
     config = moved(read_config(folder.config), device, threads)

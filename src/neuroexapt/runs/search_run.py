@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from neuroexapt.errors import RunError, SearchError, TrainingError
 from neuroexapt.graph import LivingModel
-from neuroexapt.runs.config import read_settings
 from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.folder import (
@@ -24,6 +23,7 @@ from neuroexapt.runs.folder import (
     read_record,
     save_checkpoint,
 )
+from neuroexapt.runs.kind import check_kind
 from neuroexapt.runs.search_config import SearchRunConfig, read_search_config
 from neuroexapt.runs.search_reporter import SearchReporter, SilentSearch
 from neuroexapt.runs.search_session import (
@@ -216,19 +216,9 @@ def load_derived(path: str | Path) -> LivingModel:
     return LivingModel(derive(searching.network), example).eval()
 
 
-def is_search(folder: RunFolder) -> bool:
-    """Whether a run is a search.
-
-    Raises:
-        RunError: if its settings can't be read.
-    """
-    return "space" in read_settings(folder.config)
-
-
 def _find(path: Path) -> tuple[RunFolder, Path | None]:
     folder, asked = find_run(path)
-    if not is_search(folder):
-        raise RunError(f"{folder.path} holds a run that grows a network, no search")
+    check_kind(folder, "search")
     return folder, asked
 
 

@@ -1,0 +1,345 @@
+"""An evolution on disk: it goes on as if unbroken, and its networks are loaded by one call."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs.evolving import StopAt, StoppedError, outcome, quick
+from safetensors.torch import load_file
+
+import neuroexapt as nx
+from neuroexapt.edits import load_edits
+from neuroexapt.errors import EvolutionError, RunError
+from neuroexapt.runs import (
+    EvolutionSummary,
+    Front,
+    TrackedEvolution,
+    read_events,
+    read_front,
+    reopen,
+    reopen_evolution,
+    reopen_search,
+    start_evolution,
+)
+from neuroexapt.runs.evolution_config import WORTH
+from neuroexapt.training import build_criterion, evaluate, evaluation_batches, load
+
+
+@pytest.fixture(scope="module")
+def evolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished evolution; not to be changed."""
+    out = tmp_path_factory.mktemp("evolved") / "run"
+    start_evolution(quick(), out).finish()
+    return out
+
+
+def finish_again(folder: Path) -> None:
+    reopened(folder).finish()
+
+
+def reopened(folder: Path) -> TrackedEvolution:
+    again = reopen_evolution(folder)
+    assert isinstance(again, TrackedEvolution)
+    return again
+
+
+def test_events_tell_births_losses_and_fronts(evolved: Path) -> None:
+    events = read_events(evolved / "events.jsonl")
+    assert [event["event"] for event in (events[0], events[-1])] == ["start", "end"]
+    told = events[1:-1]
+    assert {event["event"] for event in told} == {"generation"}
+    assert [event["generation"] for event in told] == list(range(len(told)))
+    phases = [event["phase"] for event in told]
+    assert (phases.count("evolving"), phases.count("polishing")) == (2, 1)
+    born = {child["name"] for event in told[1:] for child in event["children"]}
+    assert born
+    for event in told:
+        assert {member["name"] for member in event["front"]} <= set(event["population"])
+        assert set(event["population"]) <= born | {"0.0"}
+        assert isinstance(event["lost"], dict)
+    front = {member["name"]: member["scores"] for member in told[-1]["front"]}
+    assert {member.name for member in read_front(evolved).members} == front.keys()
+
+
+def test_only_what_is_needed_is_kept(evolved: Path) -> None:
+    generations = read_front(evolved).generations
+    names = sorted(path.name for path in (evolved / "checkpoints").iterdir())
+    assert names == [f"generation-{generations - 1:04d}", f"generation-{generations:04d}"]
+    assert not list(evolved.rglob("*.pkl"))
+    suffixes = {path.suffix for path in evolved.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".jsonl", ".html", ".safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("begun", 1), ("worked", 4), ("worked", 8), ("evolved", 3), ("ended", 1)],
+)
+def test_resumed_evolution_ends_as_if_unbroken(
+    evolved: Path, tmp_path: Path, kind: str, count: int
+) -> None:
+    """Broken off before it, in mid-generation, before polishing and at the very end."""
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        start_evolution(quick(), out).finish(StopAt(kind, count))
+    if kind == "ended":
+        (out / "summary.json").unlink()
+    finish_again(out)
+    assert outcome(out) == outcome(evolved)
+
+
+def test_resume_from_an_older_checkpoint_forgets_what_came_after(
+    evolved: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(evolved, out)
+    finish_again(min((out / "checkpoints").iterdir()))
+    assert outcome(out) == outcome(evolved)
+
+
+# One process is prepared and forks runs, which are killed later and later until one ends by itself.
+KILLING = """
+import os, signal, sys, time
+from pathlib import Path
+from runs.evolving import quick
+from neuroexapt.runs import reopen_evolution, start_evolution
+from neuroexapt.runs.evolution_session import build_evolution
+
+build_evolution(quick())  # imports what is imported late
+out = Path(sys.argv[1])
+kills = 0
+while True:
+    child = os.fork()
+    if child == 0:
+        try:
+            there = (out / "config.json").exists()
+            run = reopen_evolution(out) if there else start_evolution(quick(), out)
+            run.finish()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + 0.4 + 0.15 * kills
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            sys.exit(status if status else print(kills, flush=True))
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            break
+        time.sleep(0.001)
+    kills += 1
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_same_front(evolved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    found = subprocess.run(
+        [sys.executable, "-c", KILLING, str(out)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) >= 2
+    assert any(event["event"] == "resume" for event in read_events(out / "events.jsonl"))
+    assert outcome(out) == outcome(evolved)
+
+
+def test_finished_evolution_gives_its_summary(evolved: Path) -> None:
+    summary = reopen_evolution(evolved)
+    assert isinstance(summary, EvolutionSummary)
+    front = read_front(evolved)
+    picked = front[front.picked]
+    assert (summary.params, summary.test_accuracy) == (picked.params, picked.test_accuracy)
+    assert summary.evaluated == len(front.evaluated)
+
+
+def test_front_is_what_the_networks_are(evolved: Path) -> None:
+    """Costs, both accuracies and weights, of every member, against the network loaded."""
+    front, config = read_front(evolved), quick()
+    data = load("digits", validation=config.validation)
+    criterion = build_criterion(config.evolution.recipe)
+    assert len(front.members) >= 2
+    for member in front.members:
+        model = nx.load_model(evolved, member=member.name)
+        assert not model.training
+        assert model.edits == load_edits(member.edits)
+        assert (model.cost().params, model.cost().macs) == (member.params, member.macs)
+        for part, accuracy in ((data.validation, "val"), (data.test, "test")):
+            found = evaluate(model, evaluation_batches(data, part), criterion)
+            assert found.accuracy == getattr(member, f"{accuracy}_accuracy")
+        written = load_file(evolved / member.weights)
+        assert written.keys() == model.state_dict().keys()
+        assert all(torch.equal(value, written[key]) for key, value in model.state_dict().items())
+
+
+def test_front_tells_lineages_back_to_the_first_network(evolved: Path) -> None:
+    front = read_front(evolved)
+    known = {one.name: one for one in front.evaluated}
+    for member in front.members:
+        assert member.lineage[0] == "0.0"
+        assert member.lineage[-1] == member.name
+        pairs = zip(member.lineage, member.lineage[1:], strict=False)
+        assert all(known[child].parents[0] == mother for mother, child in pairs)
+        words = [word for name in member.lineage for word in known[name].edits]
+        assert words == list(member.grown_by)
+    for one in front.evaluated:
+        assert one.generation == int(one.name.partition(".")[0])
+        if one.origin in ("mutation", "crossover"):
+            assert one.accuracy_at_birth == pytest.approx(one.accuracy_of_parent, abs=1e-6)
+
+
+def test_front_json_is_read_back(evolved: Path) -> None:
+    front = read_front(evolved)
+    assert Front.model_validate_json(json.dumps(front.model_dump(mode="json"))) == front
+
+
+def test_load_model_gives_what_is_asked_for(evolved: Path) -> None:
+    front = read_front(evolved)
+    costs = {member.name: member for member in front.members}
+
+    def params(**choice: Any) -> int:
+        return nx.load_model(evolved, **choice).cost().params
+
+    assert params() == costs[front.picked].params
+    assert params(pick="small") == min(member.params for member in front.members)
+    assert params(pick="accurate") == front.members[0].params
+    fast = nx.load_model(evolved, pick="fast").cost().macs
+    assert fast == min(member.macs for member in front.members)
+    x = torch.zeros(2, 1, 8, 8)
+    assert nx.load_model(evolved)(x).shape == (2, 10)
+
+
+def test_load_model_before_the_end_is_of_the_newest_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        start_evolution(quick(), out).finish(StopAt("begun", 1))
+    with pytest.raises(RunError, match="holds no network yet; resume the run"):
+        nx.load_model(out)
+    with pytest.raises(RunError, match="has no front yet; resume the run"):
+        read_front(out)
+    with pytest.raises(StoppedError):
+        reopened(out).finish(StopAt("evolved", 1))
+    assert nx.load_model(out).edits == ()
+    first = nx.load_model(out / "checkpoints" / "generation-0001", member="0.0")
+    assert first.cost() == nx.load_model(out).cost()
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"member": "9.9"}, "there is no network '9.9'; there are "),
+        ({"pick": "knees"}, "'knees' is no choice; give knee, accurate, small or fast"),
+        ({"pick": "knee", "member": "0.0"}, "both choose a network; give one"),
+    ],
+)
+def test_load_model_names_what_is_not_there(
+    evolved: Path, choice: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        nx.load_model(evolved, **choice)
+
+
+def test_grown_run_has_one_model(unbroken: Path) -> None:
+    with pytest.raises(RunError, match="of which there is one model; leave out pick and member"):
+        nx.load_model(unbroken, pick="knee")
+
+
+def test_kinds_of_runs_are_told_apart(evolved: Path, unbroken: Path) -> None:
+    with pytest.raises(RunError, match="holds a run that grows a network, no evolution"):
+        reopen_evolution(unbroken)
+    with pytest.raises(RunError, match="holds an evolution, no run that grows a network"):
+        reopen(evolved)
+    with pytest.raises(RunError, match=r"holds an evolution, no search; .* neuroexapt evolve --re"):
+        reopen_search(evolved)
+    with pytest.raises(RunError, match="holds no run"):
+        reopen_evolution(evolved / "models")
+
+
+def test_damaged_checkpoint_is_named(evolved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(evolved, out)
+    (out / "summary.json").unlink()
+    file = max((out / "checkpoints").iterdir()) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"model.safetensors is damaged.*go on from the checkpoint"):
+        reopen_evolution(out)
+
+
+def test_another_seed_model_is_told(
+    evolved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    (tmp_path / "another_seed.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(), nn.Linear(9, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.copytree(evolved, out)
+    (out / "summary.json").unlink()
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(config | {"model": "another_seed:net"}))
+    with pytest.raises(RunError, match=r"doesn't fit the seed model.*built as when the run was"):
+        reopen_evolution(out)
+    with pytest.raises(RunError, match="doesn't fit the seed model"):
+        nx.load_model(out)
+
+
+def test_seed_that_exceeds_the_limits_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(EvolutionError, match=r"the seed network has .* parameters, at most 100"):
+        start_evolution(quick(max_params=100), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_seed_that_is_lost_is_told_and_stays_resumable(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(EvolutionError, match="the seed network is lost: TrainingError"):
+        start_evolution(quick(recipe={"lr": 1e30}), out).finish()
+    assert read_events(out / "events.jsonl")[-1]["event"] == "stop"
+    reopened(out).log.close()
+
+
+def test_folder_in_use_is_left_alone(evolved: Path, tmp_path: Path) -> None:
+    before = outcome(evolved)
+    with pytest.raises(RunError, match="holds a run already; go on with it by --resume"):
+        start_evolution(quick(), evolved)
+    assert outcome(evolved) == before
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        start_evolution(quick(), tmp_path)
+    with pytest.raises(RunError, match="is no folder"):
+        start_evolution(quick(), tmp_path / "notes")
+
+
+def test_without_flops_it_may_spend_so_many_epochs_of_the_seed(tmp_path: Path) -> None:
+    config = quick()
+    endless = config.evolution.model_copy(update={"max_flops": None})
+    run = start_evolution(config.model_copy(update={"evolution": endless}), tmp_path / "run")
+    run.log.close()
+    flops = run.session.config.evolution.max_flops
+    samples = 64 * len(run.session.evolution.world.train)
+    per_sample = 2 * (64 * 16 * 2 + 16 * 16 * 3 + 16 * 10 * 3)  # the inputs need no gradient
+    assert flops == WORTH * samples * per_sample
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["evolution"]["max_flops"] == flops
+
+
+def test_latency_is_measured_where_it_counts(tmp_path: Path) -> None:
+    config = quick(objectives=["error", "latency"], max_flops=1.5e7, max_latency_ms=1e4)
+    start_evolution(config, tmp_path / "run").finish()
+    front = read_front(tmp_path / "run")
+    assert front.objectives == ("error", "latency_ms")
+    assert all(member.latency_ms > 0 for member in front.members if member.latency_ms is not None)
+    assert {member.latency_ms is None for member in front.members} == {False}
+    assert "latency for one sample (ms)" in (tmp_path / "run" / "front.html").read_text()
