@@ -20,6 +20,7 @@ from neuroexapt.search import (
     searchable,
 )
 from neuroexapt.search.expand import choose_place, expand, places
+from neuroexapt.search.growing import is_stuck
 
 OPERATIONS = ("none", "skip_connect", "conv_3x3")
 
@@ -157,7 +158,7 @@ STUCK = SearchConfig(
 
 
 def test_search_grows_on_a_plateau_and_reheats(monkeypatch):
-    monkeypatch.setattr("neuroexapt.search.searching.is_plateau", lambda values, window: True)
+    monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
     search = Searching(network(), STUCK, learnable(0)[0][0])
     search.temperature.value = 0.4
     params = sum(p.numel() for p in search.network.parameters())
@@ -183,15 +184,14 @@ def test_search_grows_on_a_plateau_and_reheats(monkeypatch):
 
 def test_search_grows_only_where_accuracy_has_stopped_rising():
     search = Searching(network(), STUCK, learnable(0)[0][0])
-    assert not search._is_stuck(0.5)
+    assert not is_stuck(STUCK, search.history, search.expansions, 0.5)
     found = list(search.run(learnable(0, 2, 32), learnable(1, 2, 32)))
     for number, record in enumerate(found):
         search.history[number] = record.model_copy(update={"val_accuracy": 0.1 * number})
-    search.expansions.clear()
-    assert not search._is_stuck(0.95)
+    assert not is_stuck(STUCK, search.history, (), 0.95)
     for number, record in enumerate(found):
         search.history[number] = record.model_copy(update={"val_accuracy": 0.5})
-    assert search._is_stuck(0.5)
+    assert is_stuck(STUCK, search.history, (), 0.5)
 
 
 def test_searchable_layer_of_zeros_has_silent_alternatives():

@@ -1,29 +1,21 @@
 """A search, epoch by epoch: weights and architecture parameters, each with data of their own."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.growth.plateau import is_plateau
 from neuroexapt.search.alpha import AlphaSteps, frozen
 from neuroexapt.search.config import Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
-from neuroexapt.search.decisions import (
-    alphas,
-    commit,
-    explore,
-    fix,
-    mix,
-    other_parameters,
-    probabilities,
-    sample,
-)
-from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
-from neuroexapt.search.loaders import endless, in_parts
+from neuroexapt.search.decisions import alphas, commit, explore, mix, probabilities, sample
+from neuroexapt.search.drawn import Drawn
+from neuroexapt.search.expand import Expansion
+from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
+from neuroexapt.search.loaders import endless
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -146,7 +138,7 @@ class Searching:
             self.steps.check_heard(self.network)
         held_out = self._judge(train_loader, val_loader)
         self.epoch += 1
-        if searching and self._is_stuck(held_out.accuracy):
+        if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
         record = SearchEpoch(
             epoch=epoch,
@@ -221,60 +213,31 @@ class Searching:
         with calibrated(self.network, known):
             return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
 
-    def _is_stuck(self, accuracy: float) -> bool:
-        """Whether there is room to expand, and accuracy hasn't risen since that was last so."""
-        config = self.config.expansion
-        if config is None or len(self.expansions) >= config.most:
-            return False
-        since = max([self.config.warmup, *(growth.epoch for growth in self.expansions)])
-        values = [record.val_accuracy for record in self.history[since:]]
-        return is_plateau([*values, accuracy], window=config.patience)
-
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion
         assert config is not None
-        device = device_of(self.network)
-        batches = in_parts(val_loader, config.num_samples, PARTS, device)
-        choice = choose_place(self.network, self._example, batches, self.criterion)
-        if choice is None:
-            return
-        self.flops += choice.flops
-        seed = self.config.seed + len(self.expansions)
-        params = num_weights(self.network)
-        choices = commit(self.network)
-        opened, error = self._expand(choice.after, seed)
-        self.expansions.append(
-            Expansion(
-                epoch=self.epoch,
-                after=choice.after,
-                seed=seed,
-                choices=choices,
-                opened=opened,
-                gain=choice.gain,
-                max_error=error,
-                params_before=params,
-                params_after=num_weights(self.network),
-                flops=choice.flops,
-            )
+        grown = grow(
+            self.network,
+            val_loader,
+            self.config,
+            self._example,
+            self.criterion,
+            epoch=self.epoch,
+            number=len(self.expansions),
         )
+        if grown is None:
+            return
+        network, expansion = grown
+        self.flops += expansion.flops
+        self._go_on_with(network)
+        self.expansions.append(expansion)
         self.temperature.reheat(config.reheat * self.config.annealing.start)
 
-    def _expand(self, after: str, seed: int) -> tuple[tuple[str, ...], float]:
-        """Grow the network, and let both optimisers know what is new."""
-        config = self.config.expansion
-        assert config is not None
-        known = {id(parameter) for parameter in self.network.parameters()}
-        self.network, opened, error = expand(
-            self.network, self._example, after, seed=seed, open_operations=config.open
-        )
-        self.costs = OperationCosts.of(self.network, self._example)
-        self.steps.add(alpha for alpha in alphas(self.network) if id(alpha) not in known)
-        for parameter in other_parameters(self.network):
-            if id(parameter) not in known:  # groups as `build_optimizer` makes them
-                self.weights.param_groups[0 if parameter.ndim > 1 else -1]["params"].append(
-                    parameter
-                )
-        return opened, error
+    def _go_on_with(self, grown: nn.Module) -> None:
+        """Search an expanded network instead of the one that it was made from."""
+        adopt(grown, self.network, self.weights, self.steps)
+        self.network = grown
+        self.costs = OperationCosts.of(grown, self._example)
 
     def _count(self, inputs: Tensor, passes: int) -> None:
         self.flops += passes * len(inputs) * self.costs.active(self.network)
@@ -316,31 +279,10 @@ class Searching:
         """Go on from what `progress_dict` gave; expands the network, see `load_state_dict`."""
         self.expansions = [Expansion.model_validate(growth) for growth in state["expansions"]]
         for growth in self.expansions:
-            fix(self.network, growth.choices)
-            self._expand(growth.after, growth.seed)
+            self._go_on_with(grow_again(self.network, growth, self.config, self._example))
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
         self.steps.heard = state["heard"]
         if self.steps.prospects is not None:
             self.steps.prospects.load_state_dict(state["prospects"])
-
-
-class Drawn(nn.Module):
-    """A network that says before every training batch which operations run."""
-
-    def __init__(self, network: nn.Module, draw: Callable[[Tensor], None]) -> None:
-        super().__init__()
-        self.network, self._draw = network, draw
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the network, with a draw before."""
-        if self.training:
-            self._draw(x)
-        outputs: Tensor = self.network(x)
-        return outputs
-
-
-def num_weights(network: nn.Module) -> int:
-    """How many parameters a network has, without the architecture's."""
-    return sum(parameter.numel() for parameter in other_parameters(network))
