@@ -1,6 +1,7 @@
 """When a search grows its network, and who has to know of what is new."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,21 @@ from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
 from neuroexapt.search.loaders import in_parts
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.training.modes import device_of
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What came of an attempt to grow.
+
+    Attributes:
+        network: the expanded one, which shares all modules with the one before; or that itself.
+        expansion: what happened; None where nothing would have helped.
+        flops: spent on looking for the place.
+    """
+
+    network: nn.Module
+    expansion: Expansion | None
+    flops: int
 
 
 def is_stuck(
@@ -47,8 +63,8 @@ def grow(
     *,
     epoch: int,
     number: int,
-) -> tuple[nn.Module, Expansion] | None:
-    """Expand a network where that would help most.
+) -> Grown:
+    """Expand a network where that would help most, if anywhere.
 
     Args:
         network: with decisions; it stays as it is, but runs the likeliest operations afterwards.
@@ -58,22 +74,18 @@ def grow(
         criterion: outputs and targets to a mean loss.
         epoch: that were trained before.
         number: of expansions that there were.
-
-    Returns:
-        The expanded network, which shares all modules with the old one, and what happened; None
-        where nothing would help.
     """
     assert config.expansion is not None
     batches = in_parts(val_loader, config.expansion.num_samples, PARTS, device_of(network))
     choice = choose_place(network, example, batches, criterion)
-    if choice is None:
-        return None
+    if choice.after is None:
+        return Grown(network, None, choice.flops)
     seed = config.seed + number
     choices = commit(network)
     grown, opened, error = expand(
         network, example, choice.after, seed=seed, open_operations=config.expansion.open
     )
-    return grown, Expansion(
+    expansion = Expansion(
         epoch=epoch,
         after=choice.after,
         seed=seed,
@@ -85,6 +97,7 @@ def grow(
         params_after=num_weights(grown),
         flops=choice.flops,
     )
+    return Grown(grown, expansion, choice.flops)
 
 
 def grow_again(

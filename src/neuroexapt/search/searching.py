@@ -225,12 +225,11 @@ class Searching:
             epoch=self.epoch,
             number=len(self.expansions),
         )
-        if grown is None:
+        self.flops += grown.flops
+        if grown.expansion is None:
             return
-        network, expansion = grown
-        self.flops += expansion.flops
-        self._go_on_with(network)
-        self.expansions.append(expansion)
+        self._go_on_with(grown.network)
+        self.expansions.append(grown.expansion)
         self.temperature.reheat(config.reheat * self.config.annealing.start)
 
     def _go_on_with(self, grown: nn.Module) -> None:
