@@ -6,14 +6,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from neuroexapt.errors import SearchError
 from neuroexapt.search import Decision, Mixed, aso_se, decisions, probabilities
 from neuroexapt.search.config import AlphaConfig, SearchConfig, darts, original
 from neuroexapt.search.decisions import alphas, other_parameters
 from neuroexapt.search.movement import movement, normalised_entropy
-from neuroexapt.search.overlap import num_shared
 from neuroexapt.search.searching import Searching
 from neuroexapt.training import Recipe, lr_factor
 
@@ -165,18 +163,6 @@ def test_decision_that_never_enters_forward_is_named():
     search = Searching(Idle(), SHORT, batches(0)[0][0])
     with pytest.raises(SearchError, match="alpha of the decision 'idle' never enters"):
         list(search.run(batches(0), batches(1, count=20)))
-
-
-@pytest.mark.parametrize("shared", [0, 1, 3])
-def test_shared_samples_are_counted_in_lists_and_loaders(shared):
-    train, held_out = batches(0), batches(1)
-    held_out[0][0][:shared] = train[2][0][:shared]
-    assert num_shared(train, held_out) == shared
-    data = TensorDataset(torch.randn(20, 2))
-    first, second = Subset(data, range(10)), Subset(data, range(10 - shared, 20))
-    assert num_shared(DataLoader(first), DataLoader(second)) == shared
-    nested = Subset(second, range(5))
-    assert num_shared(DataLoader(first), DataLoader(nested)) == min(shared, 5)
 
 
 def test_loaders_that_overlap_are_refused():
