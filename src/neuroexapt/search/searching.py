@@ -15,6 +15,7 @@ from neuroexapt.search.decisions import alphas, commit, explore, mix, probabilit
 from neuroexapt.search.drawn import Drawn
 from neuroexapt.search.expand import Expansion
 from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
+from neuroexapt.search.heard import check_heard, check_traceable
 from neuroexapt.search.loaders import endless
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
@@ -31,7 +32,7 @@ from neuroexapt.training import (
     train_epoch,
 )
 from neuroexapt.training.calibrate import calibrated
-from neuroexapt.training.loaders import pairs, tell_epoch
+from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
 BACKWARD = 2
@@ -106,10 +107,16 @@ class Searching:
         Loaders with `set_epoch` are told a new number for every pass.
 
         Raises:
-            SearchError: if both loaders are one, or alpha has no part in what is computed.
+            SearchError: if loaders share samples, or a decision has no part in what is computed.
+            TraceError: if the network is to grow, and can't be traced.
             TrainingError: if a loss isn't finite.
-            DataError: if a loader yields nothing usable.
+            DataError: if a loader yields nothing usable, or is used up by one pass.
         """
+        for loader in (train_loader, val_loader):
+            check_repeatable(loader)
+        check_heard(self.network, self._example)
+        if self.config.expansion is not None:
+            check_traceable(self.network, self._example)
         if self.config.alpha.data == "held-out":
             check_apart(train_loader, val_loader)
         while not self.finished:
@@ -135,7 +142,6 @@ class Searching:
                 self._alpha_step(inputs, targets)
         if searching:
             self.temperature.after_epoch(epoch + 1)
-            self.steps.check_heard(self.network)
         held_out = self._judge(train_loader, val_loader)
         self.epoch += 1
         if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
@@ -270,7 +276,6 @@ class Searching:
             "temperature": self.temperature.state_dict(),
             "history": [record.model_dump(mode="json") for record in self.history],
             "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
-            "heard": self.steps.heard,
             "prospects": self.steps.prospects.state_dict() if self.steps.prospects else None,
         }
 
@@ -282,6 +287,5 @@ class Searching:
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
-        self.steps.heard = state["heard"]
         if self.steps.prospects is not None:
             self.steps.prospects.load_state_dict(state["prospects"])
