@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import DataError, SearchError, TraceError
-from neuroexapt.search import Decision, Mixed, aso_se, decisions, probabilities
+from neuroexapt.search import Decision, Mixed, aso_se, decisions, derive, probabilities
 from neuroexapt.search.config import (
     AlphaConfig,
     ExpansionConfig,
@@ -19,7 +19,7 @@ from neuroexapt.search.config import (
 from neuroexapt.search.decisions import alphas, other_parameters
 from neuroexapt.search.movement import movement, normalised_entropy
 from neuroexapt.search.searching import Searching
-from neuroexapt.training import Recipe, lr_factor
+from neuroexapt.training import Recipe, evaluate, lr_factor
 
 
 def batches(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
@@ -110,6 +110,17 @@ def test_darts_runs_everything_and_steps_at_every_batch():
     assert first.alpha_steps == first.weight_steps == 4
     everything = search.costs.rest + sum(map(sum, search.costs.by_decision.values()))
     assert first.flops == 2 * 4 * 8 * 3 * everything
+
+
+@pytest.mark.parametrize("config", [darts(epochs=2), SHORT, SHORT.model_copy(update={"final": 2})])
+def test_derived_network_is_as_good_as_it_was_judged(config):
+    """With a final phase or without: norms know the statistics of what was chosen."""
+    train, held_out = batches(0), batches(1)
+    search = searching(config)
+    *_, last = search.run(train, held_out)
+    found = evaluate(derive(search.network), held_out, search.criterion)
+    assert found.loss == pytest.approx(last.val_loss, rel=1e-5)
+    assert found.accuracy == last.val_accuracy
 
 
 def test_flops_of_a_sampled_step_are_those_of_what_was_drawn():
@@ -270,5 +281,6 @@ def test_loaders_are_told_a_new_epoch_for_every_pass_that_trains(unit):
     torch.manual_seed(0)
     network = aso_se(channels=4, num_cells=1, operations=("skip_connect", "conv_3x3"))
     list(Searching(network, config, batches(0)[0][0]).run(train, held_out))
-    assert [n for n in train.passes if n >= 0] == [0, 0, 1, 1, 2, 2]  # norms are calibrated, too
+    told = [n for n in train.passes if n >= 0]
+    assert told == [0, 0, 1, 1, 2, 2, 2]  # norms are calibrated, too, and at the end for good
     assert sorted(set(held_out.passes)) == [0, 1000, 2000]

@@ -31,7 +31,7 @@ from neuroexapt.training import (
     set_lr,
     train_epoch,
 )
-from neuroexapt.training.calibrate import calibrated
+from neuroexapt.training.calibrate import calibrated, recalibrate
 from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
@@ -123,7 +123,10 @@ class Searching:
             yield self.run_epoch(train_loader, val_loader)
 
     def run_epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> SearchEpoch:
-        """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`."""
+        """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`.
+
+        A search that ends without a final phase leaves the norms calibrated for what was chosen.
+        """
         began = time.perf_counter()
         config, epoch = self.config, self.epoch
         phase, explored = config.phase(epoch), config.explores(epoch)
@@ -133,7 +136,8 @@ class Searching:
         set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         by_batches = searching and config.alpha.unit == "batches"
-        beside = endless(for_alpha, PASSES * epoch) if by_batches else None
+        taken = sum(record.alpha_steps for record in self.history)
+        beside = endless(for_alpha, PASSES * epoch, taken) if by_batches else None
         tell_epoch(train_loader, epoch)
         trained = self._train(train_loader, phase, beside)
         if searching and self._is_turn(epoch):
@@ -146,6 +150,9 @@ class Searching:
         self.epoch += 1
         if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
+        if self.finished and phase != "final":
+            commit(self.network)
+            recalibrate(self.network, self._seen(train_loader))
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,
@@ -213,11 +220,15 @@ class Searching:
         """How good the likeliest operations are alone; in the final phase, norms know them."""
         commit(self.network)
         final = self.config.phase(self.epoch) == "final"
-        seen = pairs(train_loader, device_of(self.network))
-        known = [] if final else [inputs for inputs, _ in islice(seen, CALIBRATION)]
+        known = [] if final else self._seen(train_loader)
         tell_epoch(val_loader, PASSES * self.epoch)
         with calibrated(self.network, known):
             return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
+
+    def _seen(self, train_loader: Iterable[Any]) -> list[Tensor]:
+        """Inputs by which norms are calibrated."""
+        seen = pairs(train_loader, device_of(self.network))
+        return [inputs for inputs, _ in islice(seen, CALIBRATION)]
 
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion
