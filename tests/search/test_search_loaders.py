@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from neuroexapt.errors import DataError
-from neuroexapt.search.loaders import endless
+from neuroexapt.search.loaders import endless, read_beside
 
 DATA = TensorDataset(torch.arange(10), torch.arange(10))
 IN_ORDER = [DataLoader(DATA, 2), [(torch.arange(i, i + 2),) * 2 for i in range(0, 10, 2)]]
@@ -48,6 +48,19 @@ def test_loader_that_shuffles_begins_anew():
     expected = first(DataLoader(DATA, 2, shuffle=True, generator=generator), taken=0)
     generator.manual_seed(0)
     assert first(DataLoader(DATA, 2, shuffle=True, generator=generator), taken=3) == expected
+
+
+@pytest.mark.parametrize(
+    "loader", [*IN_ORDER, DataLoader(DATA, 2, num_workers=1, persistent_workers=True)]
+)
+def test_loader_is_read_by_two_at_once(loader):
+    """As where alpha steps on the training data, between steps of the weights on the same."""
+    seen = []
+    for inputs, _ in loader:
+        seen.append(int(inputs[0]))
+        if len(seen) == 2:
+            assert first(read_beside(loader), taken=0) == [0, 2, 4]
+    assert seen == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("taken", [0, 4])

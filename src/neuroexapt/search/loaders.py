@@ -1,5 +1,6 @@
 """A loader's batches without end, and a few of its samples."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import count, islice
 from typing import Any
@@ -35,6 +36,18 @@ def endless(loader: Iterable[Any], first: int, taken: int = 0) -> Iterator[Any]:
             yield batch
         if empty:
             raise DataError("the loader for alpha yields nothing; give one that isn't used up")
+
+
+def read_beside(loader: Iterable[Any]) -> Iterable[Any]:
+    """A loader that can be read while another reads the one given, without disturbing that.
+
+    A `DataLoader` with persistent workers has one iterator, which starts again for whoever asks.
+    """
+    if not isinstance(loader, DataLoader) or not loader.persistent_workers:
+        return loader
+    twin = copy.copy(loader)
+    twin._iterator = None
+    return twin
 
 
 def _is_in_order(loader: Iterable[Any]) -> bool:

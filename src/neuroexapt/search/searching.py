@@ -16,7 +16,7 @@ from neuroexapt.search.drawn import Drawn
 from neuroexapt.search.expand import Expansion
 from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
 from neuroexapt.search.heard import check_heard, check_traceable
-from neuroexapt.search.loaders import endless
+from neuroexapt.search.loaders import endless, read_beside
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -137,9 +137,9 @@ class Searching:
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         by_batches = searching and config.alpha.unit == "batches"
         taken = sum(record.alpha_steps for record in self.history)
-        beside = endless(for_alpha, PASSES * epoch, taken) if by_batches else None
+        own = endless(read_beside(for_alpha), PASSES * epoch, taken) if by_batches else None
         tell_epoch(train_loader, epoch)
-        trained = self._train(train_loader, phase, beside)
+        trained = self._train(train_loader, phase, own)
         if searching and self._is_turn(epoch):
             tell_epoch(for_alpha, PASSES * epoch)
             for inputs, targets in pairs(for_alpha, device_of(self.network)):
@@ -180,10 +180,8 @@ class Searching:
         since = epoch - self.config.warmup
         return alpha.unit == "epochs" and since % alpha.every == alpha.every - 1
 
-    def _train(
-        self, loader: Iterable[Any], phase: Phase, beside: Iterator[Any] | None
-    ) -> EpochResult:
-        """Train the weights for an epoch; alpha takes its steps between, if `beside` gives data."""
+    def _train(self, loader: Iterable[Any], phase: Phase, own: Iterator[Any] | None) -> EpochResult:
+        """Train the weights for an epoch; alpha takes steps between, if it has data of its own."""
         explored, limit = self.config.explores(self.epoch), self.config.max_flops
 
         def draw(inputs: Tensor) -> None:
@@ -198,8 +196,8 @@ class Searching:
             self._count(inputs, 1 + BACKWARD)
 
         def between(step: Step) -> bool:
-            if beside is not None and step.index % self.config.alpha.every == 0:
-                inputs, targets = next(pairs(beside, device_of(self.network)))
+            if own is not None and step.index % self.config.alpha.every == 0:
+                inputs, targets = next(pairs(own, device_of(self.network)))
                 self._alpha_step(inputs, targets)
             return bool(limit) and self.finished
 
