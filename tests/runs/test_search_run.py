@@ -58,7 +58,7 @@ class StopAfter(SilentSearch):
 def growing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracy counts as stuck from the fourth epoch on, so that every search here grows once."""
     monkeypatch.setattr(
-        "neuroexapt.search.searching.is_plateau", lambda values, window: len(values) >= 3
+        "neuroexapt.search.growing.is_plateau", lambda values, window: len(values) >= 3
     )
 
 
@@ -67,7 +67,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "neuroexapt.search.searching.is_plateau", lambda values, window: len(values) >= 3
+            "neuroexapt.search.growing.is_plateau", lambda values, window: len(values) >= 3
         )
         start_search(quick(), out).finish()
     return out

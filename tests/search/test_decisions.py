@@ -1,5 +1,6 @@
 """Choices drawn from architecture parameters: what runs, what is learnt, and how often."""
 
+import copy
 import math
 
 import pytest
@@ -7,7 +8,17 @@ import torch
 from torch import nn
 
 from neuroexapt.errors import SearchError
-from neuroexapt.search import Decision, Mixed, commit, decisions, mix, probabilities, sample
+from neuroexapt.search import (
+    Decision,
+    Mixed,
+    aso_se,
+    commit,
+    decisions,
+    derive,
+    mix,
+    probabilities,
+    sample,
+)
 from neuroexapt.search.decisions import (
     alphas,
     explore,
@@ -155,3 +166,72 @@ def test_network_without_decisions_is_named():
 def test_mixed_operation_has_the_decisions_names():
     with pytest.raises(SearchError, match="operations a for a decision between a, b"):
         Mixed({"a": nn.Identity()}, Decision("d", ("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("operations", "told"),
+    [
+        ([], "between no operations; give two"),
+        (["a"], "'d' is between a; give two"),
+        (["a", "a"], "between a, a; give two operations or more, each named once"),
+    ],
+)
+def test_decision_is_between_two_operations_or_more(operations, told):
+    with pytest.raises(SearchError, match=told):
+        Decision("d", operations)
+
+
+def test_two_decisions_of_one_name_are_refused():
+    """Or one of them would never be drawn, and its alpha trained with the weights."""
+    with pytest.raises(SearchError, match="two decisions of Sequential are named 'd'; name each"):
+        decisions(nn.Sequential(mixed(), mixed()))
+
+
+def gradients(output: torch.Tensor, network: nn.Module, toward: torch.Tensor):
+    """Of each alpha; zeros where nothing that ran hears of it."""
+    return torch.autograd.grad(
+        (output * toward).sum(),
+        alphas(network),
+        retain_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+
+
+@pytest.mark.parametrize("num_running", [1, 2, None])
+def test_alpha_learns_as_if_everything_had_run(num_running):
+    """Against a naive network that runs all operations and multiplies each by its weight."""
+    torch.manual_seed(0)
+    names = ("none", "skip_connect", "avg_pool_3x3", "conv_3x3")
+    network = aso_se(channels=4, num_cells=2, operations=names).double()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    toward = torch.randn(4, 10, dtype=torch.float64)
+    random = generator(5)
+    for _ in range(5):
+        sample(network, 1.0, random, learning=True, num_running=num_running)
+        output = network(x)
+        found = gradients(output, network, toward)
+        for decision in decisions(network).values():
+            if num_running == 1:  # alpha hears of the choice alone
+                heard = torch.zeros(len(names)).index_fill(0, torch.tensor(decision.active), 1.0)
+                decision.weights = decision.weights * heard
+            decision.active = tuple(range(len(names)))
+        naive = network(x)
+        expected = gradients(naive, network, toward)
+        torch.testing.assert_close(output, naive)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "draw", [mix, lambda place: sample(place, 1.0, generator(), learning=True)]
+)
+def test_network_is_copied_and_derived_in_the_midst_of_a_step(draw):
+    place = mixed(0.0, 1.0, 0.0)
+    draw(place)
+    twin = copy.deepcopy(place)
+    assert twin(torch.ones(1)).item() == place(torch.ones(1)).item()
+    assert not twin.decision.weights.requires_grad
+    assert place.decision.weights.requires_grad
+    assert derive(place) is not place.operations["b"]
+    assert derive(place)(torch.ones(1)).item() == 2.0

@@ -20,6 +20,7 @@ from neuroexapt.search import (
     searchable,
 )
 from neuroexapt.search.expand import choose_place, expand, places
+from neuroexapt.search.growing import is_stuck
 
 OPERATIONS = ("none", "skip_connect", "conv_3x3")
 
@@ -129,7 +130,7 @@ def test_place_is_chosen_where_the_loss_can_fall():
     found = network()
     batches = learnable(0, 4, 64)
     choice = choose_place(found, batches[0][0][:8], batches, nn.CrossEntropyLoss())
-    assert choice is not None
+    assert choice.after is not None
     assert choice.gain > 0
     assert choice.flops > 0
     expand(found, batches[0][0][:8], choice.after, seed=0)
@@ -144,7 +145,9 @@ def test_no_place_where_there_is_only_noise():
     found = aso_se(2, channels=4, num_cells=1, operations=("skip_connect", "conv_3x3"))
     found.fc.weight.data.zero_()  # the loss is at its least: nothing to be had
     found.fc.bias.data.zero_()
-    assert choose_place(found, batches[0][0][:8], batches, nn.CrossEntropyLoss()) is None
+    choice = choose_place(found, batches[0][0][:8], batches, nn.CrossEntropyLoss())
+    assert choice.after is None
+    assert choice.flops > 0
 
 
 STUCK = SearchConfig(
@@ -157,7 +160,7 @@ STUCK = SearchConfig(
 
 
 def test_search_grows_on_a_plateau_and_reheats(monkeypatch):
-    monkeypatch.setattr("neuroexapt.search.searching.is_plateau", lambda values, window: True)
+    monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
     search = Searching(network(), STUCK, learnable(0)[0][0])
     search.temperature.value = 0.4
     params = sum(p.numel() for p in search.network.parameters())
@@ -181,17 +184,30 @@ def test_search_grows_on_a_plateau_and_reheats(monkeypatch):
     assert sum(moved) > len(moved) / 2
 
 
+def test_looking_for_a_place_in_vain_is_paid_for(monkeypatch):
+    """Images of one pixel, on which no block can stand."""
+    monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
+    train, held_out = ([(x[..., :1, :1], y) for x, y in learnable(seed, 2, 32)] for seed in (0, 1))
+    spent = []
+    for expansion in (None, STUCK.expansion):
+        config = STUCK.model_copy(update={"expansion": expansion})
+        search = Searching(network(), config, train[0][0])
+        record = search.run_epoch(train, held_out)
+        assert record.expansions == 0
+        spent.append(record.flops)
+    assert spent[1] > spent[0]
+
+
 def test_search_grows_only_where_accuracy_has_stopped_rising():
     search = Searching(network(), STUCK, learnable(0)[0][0])
-    assert not search._is_stuck(0.5)
+    assert not is_stuck(STUCK, search.history, search.expansions, 0.5)
     found = list(search.run(learnable(0, 2, 32), learnable(1, 2, 32)))
     for number, record in enumerate(found):
         search.history[number] = record.model_copy(update={"val_accuracy": 0.1 * number})
-    search.expansions.clear()
-    assert not search._is_stuck(0.95)
+    assert not is_stuck(STUCK, search.history, (), 0.95)
     for number, record in enumerate(found):
         search.history[number] = record.model_copy(update={"val_accuracy": 0.5})
-    assert search._is_stuck(0.5)
+    assert is_stuck(STUCK, search.history, (), 0.5)
 
 
 def test_searchable_layer_of_zeros_has_silent_alternatives():

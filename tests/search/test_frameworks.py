@@ -99,3 +99,12 @@ def test_bad_config_is_refused(framework, config, message):
 def test_config_is_taken_as_it_is():
     config = SearchConfig(epochs=3, warmup=1)
     assert ImprovedASOSEFramework(config).config is config
+
+
+def test_settings_within_settings_override_the_methods_own_one_by_one():
+    """Or original would train alpha on held-out data as soon as its learning rate was given."""
+    alpha = OriginalASOSE({"alpha": {"lr": 1e-3}, "annealing": {"rate": 0.9}}).config.alpha
+    assert (alpha.lr, alpha.data, alpha.every, alpha.num_running) == (1e-3, "training", 5, 1)
+    annealing = OriginalASOSE({"annealing": {"rate": 0.9}}).config.annealing
+    assert (annealing.start, annealing.floor, annealing.rate) == (5.0, 0.1, 0.9)
+    assert OriginalASOSE({"recipe": {"lr": 0.05}}).config.recipe.weight_decay == 3e-4

@@ -1,37 +1,163 @@
-"""Which loaders show the samples that they share."""
+"""Which samples two loaders share, as far as that can be seen."""
+
+import logging
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
-from neuroexapt.search.overlap import num_shared, shows_samples
+from neuroexapt.errors import SearchError
+from neuroexapt.search.overlap import Overlap, check_apart, overlap
+from neuroexapt.training import Augment, Batches, ImageSet
 
-DATA, OTHER = TensorDataset(torch.zeros(8, 2)), TensorDataset(torch.zeros(8, 2))
-BATCHES = [(torch.zeros(2, 2), torch.zeros(2))]
+DATA = TensorDataset(torch.randn(20, 2, generator=torch.Generator().manual_seed(0)))
 
 
 class Stream(IterableDataset):
     def __iter__(self):
-        return iter(BATCHES)
+        return iter([(torch.zeros(2, 2), torch.zeros(2))])
 
 
-STREAM = Stream()
+class Pictures(Dataset):
+    """As torchvision's data sets: one object for each way to vary the same images."""
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data.numpy()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int):
+        return torch.from_numpy(self.data[index]) / 255, index
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, 3, 4, 4), generator=generator, dtype=torch.uint8)
+
+
+def resident(found: Tensor, **settings: object) -> Batches:
+    labels = torch.arange(len(found)) % 2
+    known = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    return Batches(ImageSet(found, labels, ("a", "b")), 4, **known, **settings)
+
+
+def shared(train: object, held_out: object) -> int:
+    found = overlap(train, held_out)
+    assert found is not None
+    return found.shared
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_shared_samples_are_counted_in_lists_of_batches(count):
+    generator = torch.Generator().manual_seed(0)
+    train, held_out = (
+        [(torch.randn(8, 3, generator=generator), torch.arange(8)) for _ in range(4)]
+        for _ in range(2)
+    )
+    held_out[0][0][:count] = train[2][0][:count]
+    assert overlap(train, held_out) == Overlap(count, 32, by_values=True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_shared_samples_are_counted_in_subsets_by_their_indices(count):
+    first, second = Subset(DATA, range(10)), Subset(DATA, range(10 - count, 20))
+    found = overlap(DataLoader(first), DataLoader(second, shuffle=True))
+    assert found == Overlap(count, 10 + count, by_values=False)
+    nested = Subset(second, range(5))
+    assert shared(DataLoader(first), DataLoader(nested)) == min(count, 5)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_shared_samples_are_counted_in_what_samplers_draw(count):
+    """As DARTS splits its training data: one data set, two samplers."""
+    train = DataLoader(DATA, 4, sampler=SubsetRandomSampler(range(10)))
+    rest = list(range(10 - count, 20))
+    held_out = DataLoader(DATA, 4, sampler=SubsetRandomSampler(rest))
+    assert shared(train, held_out) == count
+    grouped = BatchSampler(SubsetRandomSampler(rest), 3, drop_last=False)
+    assert shared(train, DataLoader(DATA, batch_sampler=grouped)) == count
+    weights = [float(index in rest) for index in range(20)]
+    assert shared(train, DataLoader(DATA, sampler=WeightedRandomSampler(weights, 5))) == count
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_shared_samples_are_counted_in_data_sets_of_the_same_tensors(count):
+    (x,) = DATA.tensors
+    train, held_out = (
+        DataLoader(TensorDataset(part, torch.arange(len(part))), 4, shuffle=True)
+        for part in (x[:10], x[10 - count :])
+    )
+    assert overlap(train, held_out) == Overlap(count, 10 + count, by_values=True)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_shared_samples_are_counted_in_two_data_sets_of_the_same_images(count):
+    train, varied = Pictures(images(20)), Pictures(images(20))
+    found = overlap(
+        DataLoader(Subset(train, range(10))), DataLoader(Subset(varied, range(10 - count, 20)))
+    )
+    assert found == Overlap(count, 10 + count, by_values=True)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_shared_samples_are_counted_in_resident_batches(count):
+    """However they are shuffled, varied and normalised."""
+    train = resident(images(20), augment=Augment(shift=1, flip=True), drop_last=True)
+    held_out = resident(torch.cat([images(20)[:count], images(9, seed=1)]), shuffle=False)
+    found = overlap(train, held_out)
+    assert found == Overlap(count, 9 + count, by_values=True)
+    if count:
+        with pytest.raises(SearchError, match="5 samples of the validation loader are in the tr"):
+            check_apart(train, held_out)
+
+
+def test_one_object_given_twice_shares_everything():
+    stream = DataLoader(Stream(), batch_size=None)
+    assert overlap(stream, stream) == Overlap(2, 2, by_values=False)
+    batches = resident(images(20))
+    assert shared(batches, batches) == 20
+
+
+BATCHES = [(torch.zeros(2, 2), torch.zeros(2))]
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "shown"),
+    ("train", "held_out"),
     [
-        (DataLoader(DATA), DataLoader(DATA), True),
-        (DataLoader(DATA), DataLoader(Subset(Subset(DATA, [0, 1]), [1])), True),
-        (DataLoader(DATA), DataLoader(OTHER), False),
-        (DataLoader(STREAM), DataLoader(STREAM), False),
-        (BATCHES, BATCHES, True),
-        (BATCHES, DataLoader(DATA), False),
-        (STREAM, STREAM, True),
-        (STREAM, Stream(), False),
+        (DataLoader(Stream()), DataLoader(Stream())),
+        (BATCHES, DataLoader(Stream())),
+        (BATCHES, [(torch.zeros(2, 3), torch.zeros(2))]),
+        (BATCHES, [(torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2))]),
+        (BATCHES, [*BATCHES, torch.zeros(2, 2)]),
+        (BATCHES, resident(images(4))),
+        (Stream(), Stream()),
+        (DataLoader(DATA), DataLoader(DATA, batch_sampler=[[0, 1]])),
     ],
 )
-def test_shows_samples_of_what_can_be_compared(train, held_out, shown):
-    assert shows_samples(train, held_out) is shown
-    if shown:
-        assert num_shared(train, held_out) > 0
+def test_what_cannot_be_compared_is_taken_at_its_word(train, held_out):
+    assert overlap(train, held_out) is None
+    check_apart(train, held_out)
+
+
+def test_few_equal_samples_are_put_down_to_the_data(caplog):
+    """Real collections of images hold some twice; one index in both parts is a fault."""
+    train, held_out = resident(images(20)), torch.cat([images(1), images(199, seed=1)])
+    with caplog.at_level(logging.WARNING):
+        check_apart(train, resident(held_out))
+    assert "1 samples of the validation loader are in the training loader too, of 200" in (
+        caplog.text
+    )
+    first, second = Subset(DATA, range(10)), Subset(DATA, range(9, 20))
+    with pytest.raises(SearchError, match="1 samples of the validation loader"):
+        check_apart(DataLoader(first), DataLoader(second))

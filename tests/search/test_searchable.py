@@ -97,10 +97,10 @@ def test_grown_model_becomes_searchable():
     [
         (
             {"layers": ["3"]},
-            "'3' is no convolution .* that can be decided; there are 0, 4",
+            r"'3' is no convolution .* that can be decided \(one without groups\); there are 0, 4",
         ),
         ({"layers": ["9"]}, "'9' is no convolution"),
-        ({"layers": []}, "no convolution of the model that can be decided is named"),
+        ({"layers": []}, r"no convolution of the model that can be decided .* is named"),
         ({"operations": ["conv_9x9"]}, "'conv_9x9' is no operation to put in a conv"),
         ({"operations": []}, "no operation to put in a convolution's place is named"),
         ({"layers": ["0"], "operations": ["skip_connect"]}, "nothing gives the same shape as any"),
@@ -124,3 +124,66 @@ def test_alternatives_leave_random_numbers_as_they_were():
     before = torch.get_rng_state()
     searchable(given, X)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_alternatives_of_different_layers_start_differently():
+    network = searchable(model(), X, operations=["sep_conv_5x5"])
+    first, other = (network[place].operations["sep_conv_5x5"][0] for place in (4, 6))
+    assert first.weight.shape == other.weight.shape
+    assert not torch.equal(first.weight, other.weight)
+
+
+def test_padding_by_name_is_told_in_numbers():
+    layers = [nn.Conv2d(3, 3, 3, padding=padding) for padding in ("same", "valid", 1)]
+    found = [
+        decisions(searchable(nn.Sequential(layer), X))["0"].operations for layer in layers[::2]
+    ]
+    assert found[0] == found[1]
+    assert "conv_3x3" not in found[0]
+    with pytest.raises(SearchError, match="nothing gives the same shape"):
+        searchable(nn.Sequential(layers[1]), X)
+
+
+class Pyramid(nn.Module):
+    """Calls one convolution at two sizes, of which a stride makes different things."""
+
+    def __init__(self, **settings: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, **settings)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).mean() + self.conv(x[..., 1:, 1:]).mean()
+
+
+def test_alternatives_fit_every_call_of_a_layer():
+    """Of 9 and of 8 pixels, 2 x 2 with stride 2 makes 4, but 3 x 3 with padding makes 5 and 4."""
+    network = searchable(Pyramid(kernel_size=3, padding=1), X)
+    assert "conv_5x5" in decisions(network)["conv"].operations
+    with pytest.raises(SearchError, match="nothing gives the same shape"):
+        searchable(Pyramid(kernel_size=2, stride=2), X, operations=["conv_3x3"])
+
+
+class Inspecting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(x) * self.last(x) * self.last.weight.mean()
+
+
+def test_layer_of_which_a_model_reads_more_than_outputs_is_named():
+    with pytest.raises(SearchError, match=r"reads 'weight' of the layer 'last', .* leave it out"):
+        searchable(Inspecting(), X)
+    assert list(decisions(searchable(Inspecting(), X, layers=["first"]))) == ["first"]
+
+
+class ByKeyword(Inspecting):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(self.last(input=x))
+
+
+def test_layer_that_is_called_by_keyword_stays():
+    network = searchable(ByKeyword(), X)
+    assert list(decisions(network)) == ["first"]
+    assert network(X).shape == X.shape

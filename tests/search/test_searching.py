@@ -6,16 +6,20 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from neuroexapt.errors import SearchError
-from neuroexapt.search import Decision, Mixed, aso_se, decisions, probabilities
-from neuroexapt.search.config import AlphaConfig, SearchConfig, darts, original
+from neuroexapt.errors import DataError, SearchError, TraceError
+from neuroexapt.search import Decision, Mixed, aso_se, decisions, derive, probabilities
+from neuroexapt.search.config import (
+    AlphaConfig,
+    ExpansionConfig,
+    SearchConfig,
+    darts,
+    original,
+)
 from neuroexapt.search.decisions import alphas, other_parameters
 from neuroexapt.search.movement import movement, normalised_entropy
-from neuroexapt.search.overlap import num_shared
 from neuroexapt.search.searching import Searching
-from neuroexapt.training import Recipe, lr_factor
+from neuroexapt.training import Recipe, evaluate, lr_factor
 
 
 def batches(seed: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
@@ -108,6 +112,17 @@ def test_darts_runs_everything_and_steps_at_every_batch():
     assert first.flops == 2 * 4 * 8 * 3 * everything
 
 
+@pytest.mark.parametrize("config", [darts(epochs=2), SHORT, SHORT.model_copy(update={"final": 2})])
+def test_derived_network_is_as_good_as_it_was_judged(config):
+    """With a final phase or without: norms know the statistics of what was chosen."""
+    train, held_out = batches(0), batches(1)
+    search = searching(config)
+    *_, last = search.run(train, held_out)
+    found = evaluate(derive(search.network), held_out, search.criterion)
+    assert found.loss == pytest.approx(last.val_loss, rel=1e-5)
+    assert found.accuracy == last.val_accuracy
+
+
 def test_flops_of_a_sampled_step_are_those_of_what_was_drawn():
     search = searching(SHORT)
     first = next(search.run(batches(0), batches(1)))
@@ -147,36 +162,73 @@ def test_phases_out_of_order_are_refused():
         SearchConfig(epochs=10, warmup=5, final=3)
 
 
-def test_decision_that_never_enters_forward_is_named():
-    class Idle(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used = mixed("used")
-            self.idle = mixed("idle")
-            self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.used(x))
-
-    def mixed(name: str) -> Mixed:
-        operations = {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 3, padding=1)}
-        return Mixed(operations, Decision(name, ("a", "b")))
-
-    search = Searching(Idle(), SHORT, batches(0)[0][0])
-    with pytest.raises(SearchError, match="alpha of the decision 'idle' never enters"):
-        list(search.run(batches(0), batches(1, count=20)))
+def mixed(name: str) -> Mixed:
+    operations = {"a": nn.Conv2d(3, 3, 1), "b": nn.Conv2d(3, 3, 3, padding=1)}
+    return Mixed(operations, Decision(name, ("a", "b")))
 
 
-@pytest.mark.parametrize("shared", [0, 1, 3])
-def test_shared_samples_are_counted_in_lists_and_loaders(shared):
-    train, held_out = batches(0), batches(1)
-    held_out[0][0][:shared] = train[2][0][:shared]
-    assert num_shared(train, held_out) == shared
-    data = TensorDataset(torch.randn(20, 2))
-    first, second = Subset(data, range(10)), Subset(data, range(10 - shared, 20))
-    assert num_shared(DataLoader(first), DataLoader(second)) == shared
-    nested = Subset(second, range(5))
-    assert num_shared(DataLoader(first), DataLoader(nested)) == min(shared, 5)
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = mixed("used")
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.used(x))
+
+
+class Idle(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = mixed("idle")
+
+
+class Deaf(Classifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+@pytest.mark.parametrize(
+    ("network", "told"), [(Idle, "of the decision 'idle'"), (Deaf, "of any decision")]
+)
+def test_decision_that_never_enters_forward_is_named_before_the_first_step(network, told):
+    search = Searching(network(), SHORT, batches(0)[0][0])
+    with pytest.raises(SearchError, match=f"alpha {told} never enters"):
+        next(search.run(batches(0), batches(1)))
+    assert not search.flops
+
+
+def test_decision_that_others_seldom_let_through_is_heard():
+    """Of eight cells whose every edge is nothing or a skip, the first seldom gets to the end."""
+    torch.manual_seed(0)
+    network = aso_se(channels=2, num_cells=8, operations=("none", "skip_connect"))
+    alpha = AlphaConfig(every=1, num_running=1, horizon=0.0)
+    config = SearchConfig(epochs=1, warmup=0, explore_every=0, alpha=alpha)
+    train, held_out = batches(0, 20), batches(1, 20)
+    (record,) = Searching(network, config, train[0][0]).run(train, held_out)
+    assert record.alpha_steps == 20
+
+
+class Branching(Classifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() < 1e9 else -x)
+
+
+def test_network_that_cannot_be_traced_is_searched_without_growth_only():
+    growing = SHORT.model_copy(update={"expansion": ExpansionConfig()})
+    with pytest.raises(TraceError, match="leave growth out, by expansion=None"):
+        next(Searching(Branching(), growing, batches(0)[0][0]).run(batches(0), batches(1)))
+    assert (
+        len(list(Searching(Branching(), SHORT, batches(0)[0][0]).run(batches(0), batches(1)))) == 4
+    )
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_iterator_is_refused_before_the_first_epoch(which):
+    loaders = [batches(0), batches(1)]
+    loaders[which] = iter(loaders[which])
+    with pytest.raises(DataError, match="can't be iterated over again; it is an iterator"):
+        next(searching(SHORT).run(*loaders))
 
 
 def test_loaders_that_overlap_are_refused():
@@ -229,5 +281,6 @@ def test_loaders_are_told_a_new_epoch_for_every_pass_that_trains(unit):
     torch.manual_seed(0)
     network = aso_se(channels=4, num_cells=1, operations=("skip_connect", "conv_3x3"))
     list(Searching(network, config, batches(0)[0][0]).run(train, held_out))
-    assert [n for n in train.passes if n >= 0] == [0, 0, 1, 1, 2, 2]  # norms are calibrated, too
+    told = [n for n in train.passes if n >= 0]
+    assert told == [0, 0, 1, 1, 2, 2, 2]  # norms are calibrated, too, and at the end for good
     assert sorted(set(held_out.passes)) == [0, 1000, 2000]

@@ -18,6 +18,7 @@ from neuroexapt.runs.config import (
     read_settings,
 )
 from neuroexapt.search import SearchConfig, aso_se, darts, improved, nasbench201, original
+from neuroexapt.search.config import overridden
 from neuroexapt.training import build_model, default_recipe
 from neuroexapt.training.settings import explained
 
@@ -175,10 +176,4 @@ def _search(method: str, data: str, seed: Any, given: dict[str, Any]) -> dict[st
     found = known.model_dump()
     found["recipe"] |= {"augment": default_recipe(data).augment, "batch_size": BATCH_SIZE}
     found["seed"] = seed
-    for name, value in given.items():
-        inner = found.get(name)
-        if isinstance(inner, dict) and isinstance(value, Mapping):
-            found[name] = inner | dict(value)
-        else:
-            found[name] = value
-    return found
+    return overridden(found, given)

@@ -6,7 +6,7 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.runs.search_session import SearchSession
 from neuroexapt.runs.summary import where
 from neuroexapt.search import derive
-from neuroexapt.search.searching import num_weights
+from neuroexapt.search.cost import num_weights
 from neuroexapt.search.table import write_cell
 from neuroexapt.training import Views, evaluate, evaluation_batches
 

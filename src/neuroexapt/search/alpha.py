@@ -9,20 +9,15 @@ from torch import Tensor, nn
 from neuroexapt.errors import SearchError, TrainingError
 from neuroexapt.search.config import SearchConfig
 from neuroexapt.search.decisions import alphas, decisions, mix, other_parameters, sample
+from neuroexapt.search.heard import unheard
 from neuroexapt.search.prospects import Prospects
 from neuroexapt.search.temperature import Temperature
 from neuroexapt.training.loop import Criterion, all_finite
 
-ENOUGH_STEPS = 20
-"""Alpha's steps of one epoch after which a decision without any gradient has no part."""
 FEWEST = 4
 """Samples of a batch from which it can be halved: norms can't be trained on a single one."""
 SATURATED = 0.99
 """A relaxed sample above this is as good as hard."""
-_UNHEARD = (
-    "alpha {} never enters what the network computes, so that it can't be learnt; call the mixed "
-    "operation in forward"
-)
 
 
 class AlphaSteps:
@@ -57,7 +52,6 @@ class AlphaSteps:
         self._config, self._temperature, self._generator = config, temperature, generator
         self._saturated = 0
         self._drawn = 0
-        self._heard: set[str] = set()
 
     @property
     def saturated(self) -> float:
@@ -100,9 +94,7 @@ class AlphaSteps:
         self.optimizer.step()
         self.num_steps += 1
         self._temperature.after_alpha_step()
-        for name, decision in decisions(network).items():
-            if decision.alpha.grad is not None:
-                self._heard.add(name)
+        for decision in decisions(network).values():
             if decision.soft is not None:
                 self._drawn += 1
                 self._saturated += int(decision.soft.max() > SATURATED)
@@ -114,7 +106,7 @@ class AlphaSteps:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=amp):
             loss = criterion(network(inputs), targets)
         if not loss.requires_grad:
-            raise SearchError(_UNHEARD.format("of any decision"))
+            raise SearchError(unheard("of any decision"))
         return loss
 
     def _look_ahead(
@@ -137,16 +129,6 @@ class AlphaSteps:
             decision.alpha.grad = gradient - ahead
         return torch.stack(losses).mean()
 
-    def check_heard(self, network: nn.Module) -> None:
-        """Refuse a network of which some decisions make no difference.
-
-        Raises:
-            SearchError: naming one, once alpha has taken enough steps.
-        """
-        unheard = sorted(decisions(network).keys() - self._heard)
-        if self.num_steps >= ENOUGH_STEPS and unheard:
-            raise SearchError(_UNHEARD.format(f"of the decision {unheard[0]!r}"))
-
     def add(self, found: Iterable[nn.Parameter]) -> None:
         """Train more architecture parameters, those of new decisions."""
         self.optimizer.param_groups[0]["params"].extend(found)
@@ -157,15 +139,6 @@ class AlphaSteps:
         else:
             value, running = self._temperature.value, self._config.alpha.num_running
             sample(network, value, self._generator, learning=True, num_running=running)
-
-    @property
-    def heard(self) -> list[str]:
-        """Decisions that have had a gradient."""
-        return sorted(self._heard)
-
-    @heard.setter
-    def heard(self, names: Iterable[str]) -> None:
-        self._heard = set(names)
 
 
 @contextmanager

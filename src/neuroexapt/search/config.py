@@ -1,6 +1,7 @@
 """How a search is run: its phases, how alpha is trained, how choices are drawn."""
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -131,6 +132,23 @@ class SearchConfig(BaseModel):
         if phase in ("warm-up", "final") or not self.explore_every:
             return phase == "warm-up"
         return (epoch - self.warmup) % self.explore_every == self.explore_every - 1
+
+
+def overridden(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, some of which are given; a mapping within overrides one by one, too.
+
+    Example:
+        >>> overridden({"alpha": {"lr": 1, "every": 5}}, {"alpha": {"lr": 2}, "epochs": 3})
+        {'alpha': {'lr': 2, 'every': 5}, 'epochs': 3}
+    """
+    found = dict(known)
+    for name, value in given.items():
+        inner = found.get(name)
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            found[name] = overridden(inner, value)
+        else:
+            found[name] = value
+    return found
 
 
 def improved(epochs: int = 60, seed: int = 0) -> SearchConfig:

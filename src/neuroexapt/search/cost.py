@@ -1,4 +1,4 @@
-"""What a draw costs: floating-point operations of the operations that run."""
+"""What a draw costs: floating-point operations of the operations that run; and parameters."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroexapt.graph.flops import counting
-from neuroexapt.search.decisions import decisions, mix
+from neuroexapt.search.decisions import decisions, mix, other_parameters
 from neuroexapt.search.mixed import Mixed
 
 
@@ -58,6 +58,11 @@ class OperationCosts:
             for name, decision in decisions(network).items()
             for index in decision.active
         )
+
+
+def num_weights(network: nn.Module) -> int:
+    """How many parameters a network has, without the architecture's."""
+    return sum(parameter.numel() for parameter in other_parameters(network))
 
 
 def _watch(mixed: Mixed, costs: list[int], total: Callable[[], int]) -> None:

@@ -1,6 +1,7 @@
 """Decisions between operations: architecture parameters, and how a choice is drawn from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ class Decision(nn.Module):
         preference: by how much its parameter is larger.
         generator: of the first values; None for zeros.
 
+    Raises:
+        SearchError: if there are fewer than two operations, or one comes twice.
+
     Attributes:
         alpha: the architecture parameters, shape (operations,).
         active: the indices of the operations that run, ascending.
@@ -40,6 +44,11 @@ class Decision(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if len(set(operations)) < max(len(operations), 2):
+            raise SearchError(
+                f"the decision {name!r} is between {', '.join(operations) or 'no operations'}; "
+                "give two operations or more, each named once"
+            )
         self.name = name
         self.operations = tuple(operations)
         first = torch.zeros(len(self.operations))
@@ -62,14 +71,29 @@ class Decision(nn.Module):
         """The likeliest operation; the first of them where several are."""
         return self.operations[int(self.alpha.detach().argmax())]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made from: weights that were drawn come without their gradient in alpha.
+
+        That is the original's, and no copy can be made of it.
+        """
+        weights = None if self.weights is None else self.weights.detach()
+        return self.__dict__ | {"weights": weights}
+
 
 def decisions(network: nn.Module) -> dict[str, Decision]:
     """All decisions of a network, by name.
 
     Raises:
-        SearchError: if there are none.
+        SearchError: if there are none, or two have one name.
     """
-    found = {module.name: module for module in network.modules() if isinstance(module, Decision)}
+    every = [module for module in network.modules() if isinstance(module, Decision)]
+    found = {decision.name: decision for decision in every}
+    if len(found) < len(every):
+        twice = next(one.name for one in every if found[one.name] is not one)
+        raise SearchError(
+            f"two decisions of {type(network).__name__} are named {twice!r}; name each "
+            "differently, or let their places share one decision"
+        )
     if not found:
         raise SearchError(
             f"{type(network).__name__} has nothing to decide; build one by aso_se, nasbench201 or "

@@ -46,23 +46,29 @@ def derive(network: nn.Module) -> nn.Module:
         SearchError: if there is nothing to decide.
     """
     decisions(network)
-    derived = copy.deepcopy(network)
-    if isinstance(derived, Mixed):
-        return derived.chosen
+    derived = _likeliest(copy.deepcopy(network))
     for parent in list(derived.modules()):
         for name, child in list(parent._modules.items()):
             if isinstance(child, Mixed):
-                setattr(parent, name, child.chosen)
+                setattr(parent, name, _likeliest(child))
     for module in derived.modules():
         if isinstance(module, Cell):
             module.drop_unused()
     return _without_zeros(derived) if isinstance(derived, fx.GraphModule) else derived
 
 
+def _likeliest(module: nn.Module) -> nn.Module:
+    """What stands in a place in the end; one mixed operation may have chosen another."""
+    while isinstance(module, Mixed):
+        module = module.chosen
+    return module
+
+
 def _without_zeros(derived: fx.GraphModule) -> fx.GraphModule:
     """A traced network without sums with nothing, and without what nothing reads."""
     for node in list(derived.graph.nodes):
-        if node.op == "call_function" and node.target in SUMS and len(node.args) == 2:
+        plain = node.op == "call_function" and len(node.args) == 2 and not node.kwargs
+        if plain and node.target in SUMS:
             for zero, other in (node.args, node.args[::-1]):
                 if _is_zero(derived, zero) and isinstance(other, fx.Node):
                     node.replace_all_uses_with(other)

@@ -57,12 +57,12 @@ class Choice:
     """Where to expand.
 
     Attributes:
-        after: the node.
-        gain: see `Expansion.gain`.
-        flops: spent on finding it.
+        after: the node; None if there is no place, or none where the gain is more than noise.
+        gain: see `Expansion.gain`; 0 without a place.
+        flops: spent on looking.
     """
 
-    after: str
+    after: str | None
     gain: float
     flops: int
 
@@ -72,7 +72,7 @@ def choose_place(
     example: Tensor,
     batches: Iterable[Any],
     criterion: Callable[[Any, Any], Tensor],
-) -> Choice | None:
+) -> Choice:
     """Find where a residual block would lower the loss fastest, all candidates at once.
 
     Args:
@@ -80,9 +80,6 @@ def choose_place(
         example: a batch of inputs.
         batches: pairs (inputs, targets), held out from the weights, of which parts are made.
         criterion: outputs and targets to a mean loss.
-
-    Returns:
-        The best; None if there is no place, or none where the gain is more than noise.
     """
     commit(network)
     living = LivingModel(network, example, leaves=(Mixed,))
@@ -90,7 +87,7 @@ def choose_place(
     gains = growth_gain(living, edits, batches, criterion, parts=PARTS)
     certain = [gain for gain in gains.found if gain.beyond > gain.beyond_error]
     if not certain:
-        return None
+        return Choice(None, 0.0, gains.flops)
     best = max(certain, key=lambda gain: gain.beyond)
     assert isinstance(best.edit, Deepen)
     return Choice(best.edit.after, best.beyond, gains.flops)

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.graph import LivingModel
-from neuroexapt.search.config import SearchConfig, improved, original
+from neuroexapt.search.config import SearchConfig, improved, original, overridden
 from neuroexapt.search.decisions import Decision
 from neuroexapt.search.derive import derive
 from neuroexapt.search.record import SearchEpoch
@@ -150,6 +150,8 @@ def _completed(
 ) -> SearchConfig:
     """A configuration as it is; or the default one of so many epochs, with fields that differ.
 
+    A mapping within the mapping overrides the default's fields one by one, too.
+
     Raises:
         ValueError: naming the setting, if one is unknown or not allowed.
     """
@@ -158,7 +160,7 @@ def _completed(
     given = dict(config or {})
     try:
         epochs = given.get("epochs")
-        known = default(**({"epochs": epochs} if isinstance(epochs, int) else {}))
-        return SearchConfig.model_validate(known.model_dump() | given)
+        known = default(**({"epochs": epochs} if isinstance(epochs, int) else {})).model_dump()
+        return SearchConfig.model_validate(overridden(known, given))
     except ValidationError as error:
         raise ValueError(f"the config: {explained(error, SearchConfig)}") from error

@@ -26,7 +26,7 @@ from neuroexapt.search.decisions import alphas, commit, decisions, mix, other_pa
 from neuroexapt.search.finding import Finding, not_measured
 from neuroexapt.search.history import SearchHistory, findings_of_history
 from neuroexapt.search.movement import normalised_entropy
-from neuroexapt.search.overlap import num_shared, shows_samples
+from neuroexapt.search.overlap import overlap
 from neuroexapt.search.saturation import saturation
 from neuroexapt.search.searching import Searching
 from neuroexapt.search.separation import gradient_imbalance, shared_samples
@@ -83,8 +83,7 @@ def findings_of_search(
         device = device_of(network)
         train = first_samples(train_loader, samples, device)
         held_out = first_samples(val_loader, samples, device)
-        shown = shows_samples(train_loader, val_loader)
-        found.append(shared_samples(num_shared(train_loader, val_loader) if shown else None))
+        found.append(shared_samples(overlap(train_loader, val_loader)))
         network.train()
         generator = torch.Generator().manual_seed(seed)
         draws = Draws.like(search, generator)

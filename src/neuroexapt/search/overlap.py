@@ -1,81 +1,184 @@
 """Whether two loaders give the same samples: alpha has to be judged on what weights never saw."""
 
-from collections.abc import Iterable, Sequence, Sized
+import logging
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from neuroexapt.errors import SearchError
+from neuroexapt.training import Batches
+from neuroexapt.training.loaders import pairs
+
+_log = logging.getLogger(__name__)
+
+DUPLICATES = 0.01
+"""Share of held-out samples that equal a training sample up to which that is put down to the data:
+collections of real images hold some twice."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two loaders share.
+
+    Attributes:
+        shared: held-out samples that the training has too.
+        held_out: all held-out samples.
+        by_values: whether samples were compared by their values, not by their indices.
+    """
+
+    shared: int
+    held_out: int
+    by_values: bool
+
+    @property
+    def leaks(self) -> bool:
+        """Whether they share more than a data set's own duplicates."""
+        return self.shared > (DUPLICATES * self.held_out if self.by_values else 0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples that can be compared by their values.
+
+    Attributes:
+        form: what has to be the same for values to mean the same.
+        parts: tensors with a sample a row.
+    """
+
+    form: tuple[object, ...]
+    parts: Sequence[Tensor]
+
+    def digests(self) -> Iterator[bytes]:
+        """One a sample."""
+        for part in self.parts:
+            flat = part.detach().cpu().reshape(len(part), -1).contiguous()
+            for row in flat.view(torch.uint8).numpy():
+                yield blake2b(row.tobytes(), digest_size=16).digest()
 
 
 def check_apart(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> None:
-    """Refuse loaders that are seen to share samples.
-
-    Seen are: one object given twice; `DataLoader`s of one data set, or of `Subset`s of one, by
-    their indices; and lists of batches, by their values. Two loaders of other kinds are taken at
-    their word.
+    """Refuse loaders that are seen to share samples; see `overlap` for what is seen.
 
     Raises:
         SearchError: saying how many samples are shared.
     """
-    shared = num_shared(train_loader, val_loader)
-    if shared:
+    found = overlap(train_loader, val_loader)
+    if found is None or not found.shared:
+        return
+    told = f"{found.shared} samples of the validation loader are in the training loader too"
+    if found.leaks:
         raise SearchError(
-            f"{shared} samples of the validation loader are in the training loader too; hold out "
-            "others, as by torch.utils.data.random_split, or alpha is trained on what the weights "
-            "know by heart"
+            f"{told}; hold out others, as by torch.utils.data.random_split, or alpha is trained on "
+            "what the weights know by heart"
         )
+    _log.warning("%s, of %d; so few are taken for duplicates in the data", told, found.held_out)
 
 
-def num_shared(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> int:
-    """How many of the held-out samples the training has, as far as that can be seen."""
-    if isinstance(train_loader, DataLoader) and isinstance(val_loader, DataLoader):
-        own, held_out = _indices(train_loader.dataset), _indices(val_loader.dataset)
-        return len(own[1] & held_out[1]) if own[0] is held_out[0] else 0
-    if isinstance(train_loader, Sequence) and isinstance(val_loader, Sequence):
-        known = _digests(train_loader)
-        return sum(digest in known for digest in _digests(val_loader))
-    return sum(1 for _ in val_loader) if train_loader is val_loader else 0
+def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap | None:
+    """What two loaders share, as far as that can be seen.
 
+    Seen are: one object given twice; `DataLoader`s of one data set, or of `Subset`s of one, by the
+    indices that their samplers draw from; and by their values lists of batches, `Batches`, and
+    `DataLoader`s over a `TensorDataset` or over data sets of one class that keep images as `.data`.
 
-def shows_samples(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> bool:
-    """Whether two loaders are of a kind that shows which samples they share.
-
-    `DataLoader`s over two data sets don't: both may be made of the same images.
+    Returns:
+        None for loaders of other kinds: they are taken at their word.
     """
-    if isinstance(train_loader, DataLoader) and isinstance(val_loader, DataLoader):
-        own, held_out = _whole(train_loader.dataset), _whole(val_loader.dataset)
-        return own is held_out and isinstance(own, Sized)
-    lists = isinstance(train_loader, Sequence) and isinstance(val_loader, Sequence)
-    return lists or train_loader is val_loader
+    if train_loader is val_loader:
+        count = sum(len(inputs) for inputs, _ in pairs(val_loader))
+        return Overlap(count, count, by_values=False)
+    own, other = _drawn_from(train_loader), _drawn_from(val_loader)
+    if own is not None and other is not None and own[0] is other[0]:
+        taken = set(other[1])
+        return Overlap(len(taken.intersection(own[1])), len(taken), by_values=False)
+    train, held_out = _rows(train_loader), _rows(val_loader)
+    if train is None or held_out is None or train.form != held_out.form:
+        return None
+    known = set(train.digests())
+    shared = [digest in known for digest in held_out.digests()]
+    return Overlap(sum(shared), len(shared), by_values=True)
 
 
-def _whole(dataset: Dataset[Any]) -> Dataset[Any]:
-    """The data set underneath any subsets."""
+def _drawn_from(loader: object) -> tuple[Dataset[Any], Sequence[int]] | None:
+    """The data set underneath any subsets, and which of its samples may be drawn."""
+    taken = _positions(loader) if isinstance(loader, DataLoader) else None
+    if taken is None:
+        return None
+    assert isinstance(loader, DataLoader)
+    dataset = loader.dataset
     while isinstance(dataset, Subset):
+        taken = [int(dataset.indices[index]) for index in taken]
         dataset = dataset.dataset
-    return dataset
+    return dataset, taken
 
 
-def _indices(dataset: Dataset[Any]) -> tuple[Dataset[Any], frozenset[int]]:
-    """The data set underneath any subsets, and which of its samples are taken."""
-    taken: list[int] | None = None
-    while isinstance(dataset, Subset):
-        own = [int(index) for index in dataset.indices]
-        taken = own if taken is None else [own[index] for index in taken]
-        dataset = dataset.dataset
-    return dataset, frozenset(range(len(dataset)) if taken is None else taken)  # type: ignore[arg-type]
+def _positions(loader: DataLoader[Any]) -> Sequence[int] | None:
+    """What a loader's sampler draws from its data set; None for samplers that don't tell."""
+    if not isinstance(loader.dataset, Sized):
+        return None
+    sampler: object = loader.sampler
+    if loader.batch_sampler is not None:
+        if not isinstance(loader.batch_sampler, BatchSampler):
+            return None
+        sampler = loader.batch_sampler.sampler
+    match sampler:
+        case SubsetRandomSampler():
+            return [int(index) for index in sampler.indices]
+        case WeightedRandomSampler():
+            found: list[int] = sampler.weights.nonzero().flatten().tolist()
+            return found
+        case SequentialSampler() | RandomSampler() | DistributedSampler():
+            return range(len(loader.dataset))
+    return None
 
 
-def _digests(batches: Sequence[Any]) -> set[bytes]:
-    """One a sample, of its inputs' values."""
-    found = set()
-    for inputs, _ in batches:
-        tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        for rows in zip(*tensors, strict=True):
-            values = b"".join(row.detach().cpu().contiguous().numpy().tobytes() for row in rows)
-            found.add(blake2b(values, digest_size=16).digest())
-    return found
+def _rows(loader: object) -> Rows | None:
+    """A loader's samples by their values, if these can be had without running it."""
+    if isinstance(loader, Batches):
+        images = loader.images.images
+        return Rows(("images", images.shape[1:]), [images])
+    if isinstance(loader, Sequence):
+        return _rows_of_batches(loader)
+    drawn = _drawn_from(loader)
+    if drawn is None:
+        return None
+    dataset, taken = drawn
+    index = torch.tensor(taken, dtype=torch.long)
+    if isinstance(dataset, TensorDataset):
+        inputs = dataset.tensors[0]
+        return Rows((inputs.dtype, inputs.shape[1:]), [inputs[index.to(inputs.device)]])
+    data = getattr(dataset, "data", None)  # as torchvision's data sets keep their images
+    if not isinstance(data, (np.ndarray, Tensor)) or not isinstance(dataset, Sized):
+        return None
+    images = torch.as_tensor(data)
+    if images.ndim < len("NHW") or len(images) != len(dataset):
+        return None
+    return Rows((type(dataset), images.dtype, images.shape[1:]), [images[index]])
+
+
+def _rows_of_batches(batches: Sequence[Any]) -> Rows | None:
+    """Those of a list; None if it isn't one of pairs of tensors with samples of one form."""
+    inputs = [batch[0] for batch in batches if isinstance(batch, (tuple, list)) and len(batch) == 2]
+    forms = {
+        (part.dtype, part.shape[1:]) if isinstance(part, Tensor) and part.ndim else None
+        for part in inputs
+    }
+    form = forms.pop() if len(forms) == 1 else None
+    return None if form is None or len(inputs) < len(batches) else Rows(form, inputs)

@@ -1,7 +1,7 @@
 """Any model as a search space: chosen layers become decisions that start as what they were."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
@@ -12,12 +12,14 @@ from neuroexapt.errors import SearchError
 from neuroexapt.graph import LivingModel
 from neuroexapt.search.decisions import Decision, commit
 from neuroexapt.search.mixed import Mixed
+from neuroexapt.training.modes import mode
 
 PRESENT = "present"
 """The name of the operation that a layer was before."""
 PREFERENCE = 1.0
 """By how much its architecture parameter is larger: about 2.7 times as likely as any other."""
 Like: TypeAlias = Callable[[nn.Conv2d], nn.Module]
+Shapes: TypeAlias = tuple[torch.Size, torch.Size]
 Kept = TypeVar("Kept")
 
 
@@ -93,8 +95,8 @@ def searchable(
         A copy that computes the same until something else is sampled.
 
     Raises:
-        SearchError: naming the layer or the operation, if one is unknown or no such convolution, or
-            if nothing is left to decide.
+        SearchError: naming the layer or the operation, if one is unknown or no such convolution;
+            if the model does more with a layer than to call it; or if nothing is left to decide.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
@@ -109,6 +111,7 @@ def searchable(
             "nothing gives the same shape as any of the chosen convolutions; give others, or "
             "other operations"
         )
+    _check_only_called(network, example)
     return network
 
 
@@ -136,9 +139,10 @@ def open_layers(
     builders = _builders(operations)
     shapes = _shapes(network, chosen, example)
     made: dict[nn.Module, Mixed] = {}
-    for name, layer in chosen.items():
-        if layer in shapes and (mixed := _mixed(name, layer, builders, *shapes[layer])) is not None:
-            made[layer] = mixed
+    with torch.random.fork_rng(devices=[]):
+        for name, layer in chosen.items():
+            if (mixed := _mixed(name, layer, builders, shapes[layer])) is not None:
+                made[layer] = mixed
     for parent in list(network.modules()):  # those that were there before
         for name, child in list(parent._modules.items()):
             if child in made:
@@ -149,7 +153,7 @@ def open_layers(
 
 
 def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
-    what = "convolution of the model that can be decided"
+    what = "convolution of the model that can be decided (one without groups)"
     return _picked(known if layers is None else layers, known, what)
 
 
@@ -169,48 +173,70 @@ def _picked(names: Iterable[str], known: Mapping[str, Kept], what: str) -> dict[
 
 def _shapes(
     network: nn.Module, chosen: Mapping[str, nn.Conv2d], example: Tensor
-) -> dict[nn.Module, tuple[torch.Size, torch.Size]]:
-    """The shapes that each layer reads and gives; of a layer that never runs none."""
-    found: dict[nn.Module, tuple[torch.Size, torch.Size]] = {}
+) -> dict[nn.Module, list[Shapes]]:
+    """The shapes that each layer reads and gives, once a call; of a layer that never runs none."""
+    found: dict[nn.Module, list[Shapes]] = {layer: [] for layer in chosen.values()}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found[layer] = (inputs[0].shape, output.shape)
+        if inputs:  # a mixed operation isn't called by keyword
+            found[layer].append((inputs[0].shape, output.shape))
 
-    handles = [layer.register_forward_hook(note) for layer in chosen.values()]
-    modes = [(module, module.training) for module in network.modules()]
+    handles = [layer.register_forward_hook(note) for layer in found]
     try:
-        network.eval()
-        with torch.no_grad():
+        with mode(network, training=False), torch.no_grad():
             network(example)
     finally:
-        for module, training in modes:
-            module.training = training
         for handle in handles:
             handle.remove()
     return found
 
 
+def _check_only_called(network: nn.Module, example: Tensor) -> None:
+    """Refuse a model that reads what a layer had and a mixed operation hasn't, such as its weight.
+
+    Raises:
+        SearchError: naming the layer.
+    """
+    try:
+        with mode(network, training=False), torch.no_grad():
+            network(example)
+    except AttributeError as error:
+        if not isinstance(error.obj, Mixed):
+            raise
+        name = error.obj.decision.name
+        raise SearchError(
+            f"the model reads {error.name!r} of the layer {name!r}, so that nothing else can stand "
+            "in its place; leave it out of layers="
+        ) from error
+
+
 def _mixed(
-    name: str, layer: nn.Conv2d, builders: Mapping[str, Like], reads: torch.Size, gives: torch.Size
+    name: str, layer: nn.Conv2d, builders: Mapping[str, Like], shapes: Sequence[Shapes]
 ) -> Mixed | None:
+    """The layer and what could stand in its place; None if nothing can, or it never runs."""
+    if not shapes:
+        return None
     operations: dict[str, nn.Module] = {PRESENT: layer}
-    same = (layer.kernel_size, layer.dilation, layer.padding)
+    silent = not layer.weight.any()
     for key, build in builders.items():
-        with torch.random.fork_rng(devices=[]):
-            candidate = build(layer).to(layer.weight)
-        alike = isinstance(candidate, nn.Conv2d) and same == (
-            candidate.kernel_size,
-            candidate.dilation,
-            candidate.padding,
-        )
-        silent = not layer.weight.any()
+        candidate = build(layer).to(layer.weight)
+        alike = isinstance(candidate, nn.Conv2d) and _geometry(candidate) == _geometry(layer)
         fits = not (silent and isinstance(candidate, nn.Identity))
-        if fits and not alike and _gives(candidate, reads) == gives:
+        if fits and not alike and all(_gives(candidate, reads) == gives for reads, gives in shapes):
             operations[key] = _silenced(candidate) if silent else candidate
     if len(operations) < 2:
         return None
     decision = Decision(name, tuple(operations), preferred=PRESENT, preference=PREFERENCE)
     return Mixed(operations, decision.to(layer.weight.device))
+
+
+def _geometry(layer: nn.Conv2d) -> tuple[object, ...]:
+    """What tells convolutions of one stride apart, with the padding in numbers."""
+    padding = layer.padding
+    if isinstance(padding, str):
+        around = zip(layer.kernel_size, layer.dilation, strict=True)
+        padding = tuple((k - 1) * d // 2 if layer.padding == "same" else 0 for k, d in around)
+    return layer.kernel_size, layer.dilation, padding
 
 
 def _silenced(candidate: nn.Module) -> nn.Module:

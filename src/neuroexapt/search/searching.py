@@ -1,29 +1,22 @@
 """A search, epoch by epoch: weights and architecture parameters, each with data of their own."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.growth.plateau import is_plateau
 from neuroexapt.search.alpha import AlphaSteps, frozen
 from neuroexapt.search.config import Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
-from neuroexapt.search.decisions import (
-    alphas,
-    commit,
-    explore,
-    fix,
-    mix,
-    other_parameters,
-    probabilities,
-    sample,
-)
-from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
-from neuroexapt.search.loaders import endless, in_parts
+from neuroexapt.search.decisions import alphas, commit, explore, mix, probabilities, sample
+from neuroexapt.search.drawn import Drawn
+from neuroexapt.search.expand import Expansion
+from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
+from neuroexapt.search.heard import check_heard, check_traceable
+from neuroexapt.search.loaders import endless, read_beside
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -38,8 +31,8 @@ from neuroexapt.training import (
     set_lr,
     train_epoch,
 )
-from neuroexapt.training.calibrate import calibrated
-from neuroexapt.training.loaders import pairs, tell_epoch
+from neuroexapt.training.calibrate import calibrated, recalibrate
+from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
 BACKWARD = 2
@@ -114,17 +107,26 @@ class Searching:
         Loaders with `set_epoch` are told a new number for every pass.
 
         Raises:
-            SearchError: if both loaders are one, or alpha has no part in what is computed.
+            SearchError: if loaders share samples, or a decision has no part in what is computed.
+            TraceError: if the network is to grow, and can't be traced.
             TrainingError: if a loss isn't finite.
-            DataError: if a loader yields nothing usable.
+            DataError: if a loader yields nothing usable, or is used up by one pass.
         """
+        for loader in (train_loader, val_loader):
+            check_repeatable(loader)
+        check_heard(self.network, self._example)
+        if self.config.expansion is not None:
+            check_traceable(self.network, self._example)
         if self.config.alpha.data == "held-out":
             check_apart(train_loader, val_loader)
         while not self.finished:
             yield self.run_epoch(train_loader, val_loader)
 
     def run_epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> SearchEpoch:
-        """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`."""
+        """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`.
+
+        A search that ends without a final phase leaves the norms calibrated for what was chosen.
+        """
         began = time.perf_counter()
         config, epoch = self.config, self.epoch
         phase, explored = config.phase(epoch), config.explores(epoch)
@@ -134,20 +136,23 @@ class Searching:
         set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         by_batches = searching and config.alpha.unit == "batches"
-        beside = endless(for_alpha, PASSES * epoch) if by_batches else None
+        taken = sum(record.alpha_steps for record in self.history)
+        own = endless(read_beside(for_alpha), PASSES * epoch, taken) if by_batches else None
         tell_epoch(train_loader, epoch)
-        trained = self._train(train_loader, phase, beside)
+        trained = self._train(train_loader, phase, own)
         if searching and self._is_turn(epoch):
             tell_epoch(for_alpha, PASSES * epoch)
             for inputs, targets in pairs(for_alpha, device_of(self.network)):
                 self._alpha_step(inputs, targets)
         if searching:
             self.temperature.after_epoch(epoch + 1)
-            self.steps.check_heard(self.network)
         held_out = self._judge(train_loader, val_loader)
         self.epoch += 1
-        if searching and self._is_stuck(held_out.accuracy):
+        if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
+        if self.finished and phase != "final":
+            commit(self.network)
+            recalibrate(self.network, self._seen(train_loader))
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,
@@ -175,10 +180,8 @@ class Searching:
         since = epoch - self.config.warmup
         return alpha.unit == "epochs" and since % alpha.every == alpha.every - 1
 
-    def _train(
-        self, loader: Iterable[Any], phase: Phase, beside: Iterator[Any] | None
-    ) -> EpochResult:
-        """Train the weights for an epoch; alpha takes its steps between, if `beside` gives data."""
+    def _train(self, loader: Iterable[Any], phase: Phase, own: Iterator[Any] | None) -> EpochResult:
+        """Train the weights for an epoch; alpha takes steps between, if it has data of its own."""
         explored, limit = self.config.explores(self.epoch), self.config.max_flops
 
         def draw(inputs: Tensor) -> None:
@@ -193,8 +196,8 @@ class Searching:
             self._count(inputs, 1 + BACKWARD)
 
         def between(step: Step) -> bool:
-            if beside is not None and step.index % self.config.alpha.every == 0:
-                inputs, targets = next(pairs(beside, device_of(self.network)))
+            if own is not None and step.index % self.config.alpha.every == 0:
+                inputs, targets = next(pairs(own, device_of(self.network)))
                 self._alpha_step(inputs, targets)
             return bool(limit) and self.finished
 
@@ -215,66 +218,40 @@ class Searching:
         """How good the likeliest operations are alone; in the final phase, norms know them."""
         commit(self.network)
         final = self.config.phase(self.epoch) == "final"
-        seen = pairs(train_loader, device_of(self.network))
-        known = [] if final else [inputs for inputs, _ in islice(seen, CALIBRATION)]
+        known = [] if final else self._seen(train_loader)
         tell_epoch(val_loader, PASSES * self.epoch)
         with calibrated(self.network, known):
             return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
 
-    def _is_stuck(self, accuracy: float) -> bool:
-        """Whether there is room to expand, and accuracy hasn't risen since that was last so."""
-        config = self.config.expansion
-        if config is None or len(self.expansions) >= config.most:
-            return False
-        since = max([self.config.warmup, *(growth.epoch for growth in self.expansions)])
-        values = [record.val_accuracy for record in self.history[since:]]
-        return is_plateau([*values, accuracy], window=config.patience)
+    def _seen(self, train_loader: Iterable[Any]) -> list[Tensor]:
+        """Inputs by which norms are calibrated."""
+        seen = pairs(train_loader, device_of(self.network))
+        return [inputs for inputs, _ in islice(seen, CALIBRATION)]
 
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion
         assert config is not None
-        device = device_of(self.network)
-        batches = in_parts(val_loader, config.num_samples, PARTS, device)
-        choice = choose_place(self.network, self._example, batches, self.criterion)
-        if choice is None:
-            return
-        self.flops += choice.flops
-        seed = self.config.seed + len(self.expansions)
-        params = num_weights(self.network)
-        choices = commit(self.network)
-        opened, error = self._expand(choice.after, seed)
-        self.expansions.append(
-            Expansion(
-                epoch=self.epoch,
-                after=choice.after,
-                seed=seed,
-                choices=choices,
-                opened=opened,
-                gain=choice.gain,
-                max_error=error,
-                params_before=params,
-                params_after=num_weights(self.network),
-                flops=choice.flops,
-            )
+        grown = grow(
+            self.network,
+            val_loader,
+            self.config,
+            self._example,
+            self.criterion,
+            epoch=self.epoch,
+            number=len(self.expansions),
         )
+        self.flops += grown.flops
+        if grown.expansion is None:
+            return
+        self._go_on_with(grown.network)
+        self.expansions.append(grown.expansion)
         self.temperature.reheat(config.reheat * self.config.annealing.start)
 
-    def _expand(self, after: str, seed: int) -> tuple[tuple[str, ...], float]:
-        """Grow the network, and let both optimisers know what is new."""
-        config = self.config.expansion
-        assert config is not None
-        known = {id(parameter) for parameter in self.network.parameters()}
-        self.network, opened, error = expand(
-            self.network, self._example, after, seed=seed, open_operations=config.open
-        )
-        self.costs = OperationCosts.of(self.network, self._example)
-        self.steps.add(alpha for alpha in alphas(self.network) if id(alpha) not in known)
-        for parameter in other_parameters(self.network):
-            if id(parameter) not in known:  # groups as `build_optimizer` makes them
-                self.weights.param_groups[0 if parameter.ndim > 1 else -1]["params"].append(
-                    parameter
-                )
-        return opened, error
+    def _go_on_with(self, grown: nn.Module) -> None:
+        """Search an expanded network instead of the one that it was made from."""
+        adopt(grown, self.network, self.weights, self.steps)
+        self.network = grown
+        self.costs = OperationCosts.of(grown, self._example)
 
     def _count(self, inputs: Tensor, passes: int) -> None:
         self.flops += passes * len(inputs) * self.costs.active(self.network)
@@ -308,7 +285,6 @@ class Searching:
             "temperature": self.temperature.state_dict(),
             "history": [record.model_dump(mode="json") for record in self.history],
             "expansions": [growth.model_dump(mode="json") for growth in self.expansions],
-            "heard": self.steps.heard,
             "prospects": self.steps.prospects.state_dict() if self.steps.prospects else None,
         }
 
@@ -316,31 +292,9 @@ class Searching:
         """Go on from what `progress_dict` gave; expands the network, see `load_state_dict`."""
         self.expansions = [Expansion.model_validate(growth) for growth in state["expansions"]]
         for growth in self.expansions:
-            fix(self.network, growth.choices)
-            self._expand(growth.after, growth.seed)
+            self._go_on_with(grow_again(self.network, growth, self.config, self._example))
         self.epoch, self.flops = state["epoch"], state["flops"]
         self.temperature.load_state_dict(state["temperature"])
         self.history = [SearchEpoch.model_validate(record) for record in state["history"]]
-        self.steps.heard = state["heard"]
         if self.steps.prospects is not None:
             self.steps.prospects.load_state_dict(state["prospects"])
-
-
-class Drawn(nn.Module):
-    """A network that says before every training batch which operations run."""
-
-    def __init__(self, network: nn.Module, draw: Callable[[Tensor], None]) -> None:
-        super().__init__()
-        self.network, self._draw = network, draw
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the network, with a draw before."""
-        if self.training:
-            self._draw(x)
-        outputs: Tensor = self.network(x)
-        return outputs
-
-
-def num_weights(network: nn.Module) -> int:
-    """How many parameters a network has, without the architecture's."""
-    return sum(parameter.numel() for parameter in other_parameters(network))

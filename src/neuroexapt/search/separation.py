@@ -5,6 +5,7 @@ import math
 from neuroexapt.search.balance import Rate
 from neuroexapt.search.config import SearchConfig
 from neuroexapt.search.finding import Finding, not_measured
+from neuroexapt.search.overlap import DUPLICATES, Overlap
 
 ENOUGH = 0.5
 """Alpha's steps for each of the weights': half of what DARTS and GDAS take."""
@@ -36,30 +37,32 @@ def leakage(config: SearchConfig, alpha_steps: int) -> Finding:
     )
 
 
-def shared_samples(shared: int | None) -> Finding:
+def shared_samples(found: Overlap | None) -> Finding:
     """Whether the loaders give the same samples.
 
     Args:
-        shared: held-out samples that the training has too; None where that can't be seen.
+        found: what they share; None where that can't be seen.
     """
-    if shared is None:
+    if found is None:
         return not_measured(
             "shared samples",
             "the loaders are of a kind that doesn't show which samples they take; give DataLoaders "
             "over subsets of one data set, or lists of batches",
         )
+    told = f"{found.shared:,} held-out samples of {found.held_out:,} are in the training loader too"
     return Finding(
         check="shared samples",
-        severity="critical" if shared else "ok",
-        value=shared,
-        threshold="above 0",
+        severity="critical" if found.leaks else "notice" if found.shared else "ok",
+        value=found.shared,
+        threshold=f"above 0; by their values above {DUPLICATES:.0%} of them",
         meaning=(
-            f"{shared:,} held-out samples are in the training loader too, so that held-out figures "
-            "tell what is known by heart."
-            if shared
+            f"{told}, so that held-out figures tell what is known by heart."
+            if found.leaks
+            else f"{told}, so few that they may be duplicates in the data."
+            if found.shared
             else "The two loaders share no sample."
         ),
-        remedy="torch.utils.data.random_split(data, [0.5, 0.5])" if shared else "",
+        remedy="torch.utils.data.random_split(data, [0.5, 0.5])" if found.leaks else "",
     )
 
 

@@ -18,9 +18,18 @@ def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: if it yields nothing or anything else, or is used up by iterating once.
     """
+    check_repeatable(loader)
+    return next(pairs(loader))
+
+
+def check_repeatable(loader: Iterable[Any]) -> None:
+    """Refuse what is used up by iterating once.
+
+    Raises:
+        DataError: saying what it is, and what to give instead.
+    """
     if isinstance(loader, Iterator):
         raise DataError(f"the loader can't be iterated over again; {_used_up(loader)}")
-    return next(pairs(loader))
 
 
 def tell_epoch(loader: Iterable[Any], epoch: int) -> None:
