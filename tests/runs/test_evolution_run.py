@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import neuroexapt as nx
 from neuroexapt.edits import load_edits
 from neuroexapt.errors import EvolutionError, RunError
+from neuroexapt.evolution.polish import ROUNDS
 from neuroexapt.runs import (
     EvolutionSummary,
     Front,
@@ -56,7 +57,7 @@ def test_events_tell_births_losses_and_fronts(evolved: Path) -> None:
     assert {event["event"] for event in told} == {"generation"}
     assert [event["generation"] for event in told] == list(range(len(told)))
     phases = [event["phase"] for event in told]
-    assert (phases.count("evolving"), phases.count("polishing")) == (2, 1)
+    assert (phases.count("evolving"), phases.count("polishing")) == (2, ROUNDS)
     born = {child["name"] for event in told[1:] for child in event["children"]}
     assert born
     for event in told:
