@@ -136,10 +136,14 @@ def read_evolution_config(path: Path) -> EvolutionRunConfig:
 def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunConfig:
     """The same run elsewhere: `device`, `threads`, `workers`, `ray_address`; None for as it was.
 
+    Workers without an address are this machine's own, also where it was a cluster before.
+
     Raises:
         RunError: if one of them is not allowed.
     """
     new = {name: value for name, value in given.items() if value is not None}
+    if "workers" in new:
+        new = {"ray_address": None} | new
     try:
         return EvolutionRunConfig.model_validate(config.model_dump() | new)
     except ValidationError as error:
