@@ -28,6 +28,7 @@ founding = 0.5
 rungs = [0.3]
 trained = 1
 num_samples = 32
+polish = 0.4
 """
 OPTIONS = ["--size", "4", "--children", "2", "--policy", "entropy"]
 
@@ -68,7 +69,7 @@ def test_evolve_prints_a_line_a_generation_and_the_front(
     assert lines[0].startswith("evolving mlp on digits, seed 0: 1,482 params, 1.44K MACs, in ")
     front = read_front("run")
     generations = [line for line in lines if line.startswith("generation ")]
-    assert len(generations) == front.generations
+    assert len(generations) == front.generations + front.polished
     assert [line.split()[2].rstrip(":") for line in generations[:2]] == ["founding", "evolving"]
     smallest = min(front.members, key=lambda member: member.params)
     assert front.picked == smallest.name
@@ -183,7 +184,7 @@ def test_terminal_fills_a_table_and_names_the_pick(tmp_path: Path, width: int) -
     rows = [
         line for line in lines if re.match(r"\s+\d+ +(founding|evolving +2|polishing) +\d", line)
     ]
-    assert len(rows) == summary.generations
+    assert len(rows) == summary.generations + summary.polished
     assert "◀ knee" in text
     assert "neuroexapt.load_model(run" in text
 

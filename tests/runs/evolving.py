@@ -28,6 +28,8 @@ def quick(**settings: Any) -> EvolutionRunConfig:
             "founding": 0.5,
             "rungs": [0.3],
             "trained": 1,
+            "num_edits": 2,
+            "growth": {"share": 0.5},
             "num_samples": 32,
             "polish": 0.4,
             "pruning": 0.3,

@@ -70,6 +70,9 @@ def test_a_run_moves_to_another_machine_and_stays_what_it_is() -> None:
     config = configure_evolution({"data": "digits", "device": "cpu"})
     moved = moved_evolution(config, device=None, threads=3, workers=2, ray_address=None)
     assert moved == config.model_copy(update={"threads": 3, "workers": 2})
+    cluster = moved_evolution(config, ray_address="local")
+    assert moved_evolution(cluster, threads=2).ray_address == "local"
+    assert moved_evolution(cluster, workers=1).ray_address is None
     with pytest.raises(RunError, match="to go on with: workers: input should be greater"):
         moved_evolution(config, workers=0)
 

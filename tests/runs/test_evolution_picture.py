@@ -68,6 +68,7 @@ FRONT = Front(
     picked="1.1",
     num_validation=NUM_VALIDATION,
     generations=3,
+    polished=2,
     train_flops=12_300_000,
     members=(
         member("2.1", ("0.0", "1.1", "2.1")),

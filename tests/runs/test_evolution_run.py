@@ -69,7 +69,7 @@ def test_events_tell_births_losses_and_fronts(evolved: Path) -> None:
 
 
 def test_only_what_is_needed_is_kept(evolved: Path) -> None:
-    generations = read_front(evolved).generations
+    generations = read_front(evolved).generations + read_front(evolved).polished
     names = sorted(path.name for path in (evolved / "checkpoints").iterdir())
     assert names == [f"generation-{generations - 1:04d}", f"generation-{generations:04d}"]
     assert not list(evolved.rglob("*.pkl"))

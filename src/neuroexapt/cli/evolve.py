@@ -108,8 +108,8 @@ def evolve(
         float | None,
         typer.Option(
             metavar="F",
-            help="Training FLOPs of all networks together, as 5e13; without it, what 200 epochs "
-            "of the first network take.",
+            help="Training FLOPs of all networks together, as 5e13; without it, what suits "
+            "the digits, or what 500 epochs of the first network take.",
             rich_help_panel=LIMITS,
         ),
     ] = None,

@@ -32,7 +32,7 @@ class EvolutionPage:
     """Prints a line a generation, and at the end the front: for files, pipes and logs.
 
     Args:
-        console: where to.
+        console: of stdout.
     """
 
     def __init__(self, console: Console) -> None:
@@ -41,7 +41,7 @@ class EvolutionPage:
     def begun(self, beginning: EvolutionBeginning) -> None:
         """Say what evolves, and where it is kept."""
         config, cost = beginning.config, beginning.cost
-        self._line(
+        _line(
             f"{'resuming' if beginning.generations else 'evolving'} {config.model} on "
             f"{config.data}, seed {config.seed}: {cost.params:,} params, {short(cost.macs)} MACs, "
             f"in {beginning.folder}"
@@ -54,7 +54,7 @@ class EvolutionPage:
         """Print the generation's figures."""
         best = front[0]
         born = f"{len(record.children)} born, " if record.phase == "evolving" else ""
-        self._line(
+        _line(
             f"generation {record.generation} {record.phase}: {born}front of {len(front)}, best val "
             f"{percent(best.told['accuracy'])} with {best.scores['params']:,.0f} params, "
             f"{short(best.scores['macs'])} MACs; {short(record.flops)} FLOPs, "
@@ -64,16 +64,13 @@ class EvolutionPage:
     def ended(self, summary: EvolutionSummary, front: Front, folder: Path) -> None:
         """Print the front, and where it is."""
         self._console.print(front_table(front, "<-"))
-        self._line(
+        _line(
             f"done: {counted(len(front.members), 'network')} to pick from; {front.pick} "
             f"{front.picked}: test {percent(summary.test_accuracy)}, val "
             f"{percent(summary.val_accuracy)}, {summary.params:,} params, {short(summary.macs)} "
             f"MACs; {short(summary.train_flops)} FLOPs, {duration(summary.seconds)}; "
             f"{summary.stopped}; see {folder / 'front.html'}"
         )
-
-    def _line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
 
 
 class EvolutionTerminal:
@@ -208,6 +205,10 @@ class EvolutionTerminal:
 
     def _print(self, row: Text | str = "") -> None:
         self._console.print(row, no_wrap=True, overflow="ellipsis")
+
+
+def _line(text: str) -> None:
+    print(text, flush=True)
 
 
 def front_table(front: Front, arrow: str) -> Table:

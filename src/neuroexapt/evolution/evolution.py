@@ -188,7 +188,7 @@ class MultiObjectiveArchitectureEvolution:
             changes.
 
         Raises:
-            EvolutionError: if the population is empty, or no `Individual`s.
+            EvolutionError: if the population is empty, or holds anything but scored members.
         """
         began = time.perf_counter()
         check_population(population, self.config.objectives)

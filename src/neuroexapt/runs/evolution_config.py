@@ -20,11 +20,27 @@ from neuroexapt.runs.config import (
 from neuroexapt.training import default_recipe
 from neuroexapt.training.settings import explained
 
-WORTH = 200
+WORTH = 500
 """Epochs of the seed network whose FLOPs an evolution may spend, unless it is told."""
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType({"digits": {"validation": 0.25}})
-DEFAULT_EVOLUTION: Mapping[str, Mapping[str, Any]] = MappingProxyType({"digits": {}})
-"""What suits a data set known by name; any other has `EvolutionConfig`'s own defaults."""
+DEFAULT_EVOLUTION: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "digits": {
+            "size": 10,
+            "num_children": 5,
+            "founding": 5.0,
+            "rungs": (1.0, 2.0),
+            "num_edits": 3,
+            "max_flops": 4.5e10,
+            "polish": 0.5,
+            "growth": {"share": 1.0},
+        }
+    }
+)
+"""What suits a data set known by name; any other has `EvolutionConfig`'s own defaults.
+
+An epoch of the digits is so short that sensing costs more than several of them.
+"""
 MAX_WORKERS = 1024
 SHORT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -55,7 +71,7 @@ class EvolutionRunConfig(BaseModel):
         model: the seed model, a name or `package.module:factory`.
         seed: of every random choice.
         evolution: how a population evolves; without `max_flops`, it may spend what training the
-            seed network for 200 epochs takes.
+            seed network for 500 epochs takes.
         pick: which network of the front is the run's own, as `load_model` gives it.
         device: where to train.
         threads: of the CPU, in each process, at most 1024; another number may round differently.
@@ -136,10 +152,14 @@ def read_evolution_config(path: Path) -> EvolutionRunConfig:
 def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunConfig:
     """The same run elsewhere: `device`, `threads`, `workers`, `ray_address`; None for as it was.
 
+    Workers without an address are this machine's own, also where it was a cluster before.
+
     Raises:
         RunError: if one of them is not allowed.
     """
     new = {name: value for name, value in given.items() if value is not None}
+    if "workers" in new:
+        new = {"ray_address": None} | new
     try:
         return EvolutionRunConfig.model_validate(config.model_dump() | new)
     except ValidationError as error:

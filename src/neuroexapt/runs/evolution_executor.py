@@ -34,7 +34,9 @@ class Watched(Executor):
 
     Args:
         executor: runs the tasks.
-        on_done: is given a task's name.
+
+    Attributes:
+        on_done: is given a task's name, maybe on another thread.
     """
 
     def __init__(self, executor: Executor) -> None:

@@ -115,7 +115,8 @@ class Front(BaseModel):
         pick: how one of them was picked.
         picked: its name.
         num_validation: samples that networks were judged by.
-        generations: how many, founding and polishing included.
+        generations: how many, the founding included.
+        polished: epochs that the front was trained for at the end, while the learning rate fell.
         train_flops: training FLOPs, sensing and edits included (2 for each multiply-accumulate).
         members: the networks that no other one beats in all objectives, the most accurate first.
         evaluated: every network that was ever evaluated, in order of birth.
@@ -133,6 +134,7 @@ class Front(BaseModel):
     picked: str
     num_validation: int
     generations: int
+    polished: int
     train_flops: int
     members: tuple[FrontMember, ...]
     evaluated: tuple[Evaluated, ...]
@@ -153,6 +155,7 @@ def front_of(session: EvolutionSession, front: Sequence[Network], models: str) -
     config, evolution, data = session.config, session.evolution, session.data
     seen = evaluated(evolution.history)
     paths, recipe = lineages(seen), config.evolution.recipe
+    polished = sum(record.phase == "polishing" for record in evolution.history)
     test = evaluation_batches(
         data, data.test, channels_last=recipe.channels_last, device=config.device
     )
@@ -184,7 +187,8 @@ def front_of(session: EvolutionSession, front: Sequence[Network], models: str) -
         pick=config.pick,
         picked=pick(front, config.pick, config.evolution.objectives).name,
         num_validation=len(data.validation),
-        generations=evolution.generation,
+        generations=evolution.generation - polished,
+        polished=polished,
         train_flops=evolution.flops,
         members=tuple(told(member) for member in front),
         evaluated=seen,

@@ -93,7 +93,7 @@ def _told(front: Front) -> str:
     *most, last = [WORDS[name] for name in front.objectives]
     objectives = f"all of {', '.join(most)} and {last}" if most else last
     return (
-        f"{len(front.evaluated):,} networks were evaluated in {front.generations} generations. "
+        f"{len(front.evaluated):,} networks were evaluated in {front.generations:,} generations. "
         f"{len(front.members)} form the front: no other one does as well in {objectives}. "
         f"Seed {front.seed}, {front.train_flops:.3g} training FLOPs in all."
     )
@@ -105,7 +105,7 @@ def _note(front: Front) -> str:
     return (
         f"Errors are those on {front.num_validation:,} validation images, of which one is {least}. "
         "Networks were chosen by them; the test images were read once, at the end. The front alone "
-        "was trained on while the learning rate fell."
+        f"was trained on, for {front.polished:,} epochs in which the learning rate fell."
         + (" No error at all is drawn as half an image." if zero else "")
     )
 

@@ -28,7 +28,8 @@ class EvolutionSummary(BaseModel):
         front: how many networks there are to pick from.
         evaluated: how many were evaluated.
         lost: how many couldn't be made, or were lost.
-        generations: how many, founding and polishing included.
+        generations: how many, the founding included.
+        polished: epochs that the front was trained for at the end, while the learning rate fell.
         train_flops: training FLOPs, sensing and edits included (2 for each multiply-accumulate).
         seconds: wall time, of all sittings.
         stopped: why it ended.
@@ -57,6 +58,7 @@ class EvolutionSummary(BaseModel):
     evaluated: int
     lost: int
     generations: int
+    polished: int
     train_flops: int
     seconds: float
     stopped: str
@@ -95,6 +97,7 @@ def summarise_evolution(
         evaluated=len(front.evaluated),
         lost=sum(len(record.lost) for record in session.evolution.history),
         generations=front.generations,
+        polished=front.polished,
         train_flops=front.train_flops,
         seconds=session.seconds,
         stopped=f"{front.train_flops:.3g} of {config.evolution.max_flops:.3g} FLOPs are spent",
