@@ -32,12 +32,15 @@ if TYPE_CHECKING:
         TraceError,
         TrainingError,
     )
-    from neuroexapt.evolution import EvolutionConfig, MultiObjectiveArchitectureEvolution
+    from neuroexapt.evolution import (
+        DNMConfig,
+        DNMTrainer,
+        EvolutionConfig,
+        MultiObjectiveArchitectureEvolution,
+    )
     from neuroexapt.graph import ChannelGroup, Cost, LivingModel
     from neuroexapt.growth import (
         Budget,
-        DNMConfig,
-        DNMTrainer,
         GradientGuidedConnectionGrowth,
         Grower,
         Growth,

@@ -5,10 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 from small import CRITERION, batches, model
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
-from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError, Widen
+from neuroexapt import LivingModel, TrainingError, Widen
 from neuroexapt.growth import Loop
 from neuroexapt.training import Recipe, build_optimizer, lr_factor, training_flops
 
@@ -87,63 +85,6 @@ def test_learning_rate_falls_by_flops_spent_however_dear_steps_become() -> None:
     assert len(rates) < 10 and rates[-1] < 0.05 * 0.15
     peaks = {group["initial_lr"] for group in training.optimizer.param_groups}
     assert peaks == {0.05, recipe.matrix_lr, recipe.vector_lr}
-
-
-def test_trainer_grows_and_tells() -> None:
-    data = batches(4)
-    config = DNMConfig.model_validate(
-        {"growth": {"every": 2, "entropy_threshold": 0.1, "split_probability": 1.0}}
-    )
-    trainer = DNMTrainer(model(), config)
-    evolved, history, changes = trainer.train_with_dynamic_morphogenesis(data, data[:1], epochs=6)
-    assert isinstance(evolved, LivingModel)
-    assert [record.epoch for record in history] == list(range(6))
-    assert tuple(change.edit for change in changes) == evolved.edits
-    assert changes
-    assert all(change.max_error <= 1e-5 for change in changes)
-    assert history[-1].params == evolved.cost().params > history[0].params
-
-
-def test_trainer_takes_a_torch_loader() -> None:
-    inputs, targets = (torch.cat(parts) for parts in zip(*batches(3), strict=True))
-    loader = DataLoader(TensorDataset(inputs, targets), batch_size=16, shuffle=True)
-    _, history, _ = DNMTrainer(model()).train_with_dynamic_morphogenesis(loader, loader, epochs=1)
-    assert len(history) == 1
-
-
-def test_trainer_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(ValueError, match="epochs is 0"):
-        DNMTrainer(model()).train_with_dynamic_morphogenesis(batches(), batches(), epochs=0)
-    with pytest.raises(TrainingError, match="no parameter of the model is trainable"):
-        DNMTrainer(nn.ReLU(), {}).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
-
-    class Undecided(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x if x.sum() > 0 else -x
-
-    undecided = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Undecided())
-    with pytest.raises(TraceError, match="'2'"):
-        DNMTrainer(undecided).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"growth": {"every": 0}}, "the config: growth.every: input should be greater .* not 0"),
-        ({"grow": {}}, "the config: there is no setting 'grow'; is 'growth' meant?"),
-        ({"budget": {"flops": 1}}, "no setting 'budget.flops'; is 'train_flops' meant"),
-        ({"recipe": {"lr": "fast"}}, "the config: recipe.lr: .* not 'fast'"),
-        (5, "the config: input should be a valid dictionary or instance of DNMConfig"),
-    ],
-)
-def test_trainer_names_the_setting_that_is_wrong(config: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DNMTrainer(model(), config)
-
-
-def test_trainer_of_no_model_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a type is no model; give an nn\.Module"):
-        DNMTrainer(nn.Linear, {})
 
 
 def test_loss_that_is_not_finite_stops_before_the_step() -> None:

@@ -11,10 +11,14 @@ from neuroexapt.evolution.pick import Choice, pick
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord
 from neuroexapt.evolution.selection import Breeding, Selection, fittest, fronts, renewed
 from neuroexapt.evolution.structure import structure_key
+from neuroexapt.evolution.succession import Succession
+from neuroexapt.evolution.trainer import DNMConfig, DNMTrainer
 
 __all__ = [
     "Breeding",
     "Choice",
+    "DNMConfig",
+    "DNMTrainer",
     "EvolutionConfig",
     "GenerationRecord",
     "Genome",
@@ -24,6 +28,7 @@ __all__ = [
     "MultiObjectiveArchitectureEvolution",
     "Objective",
     "Selection",
+    "Succession",
     "fittest",
     "fronts",
     "hypervolume",

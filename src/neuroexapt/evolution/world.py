@@ -73,18 +73,31 @@ class World:
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
         """Inside, everything random follows from a seed, that of a user's loaders included."""
-        generators = [
-            generator
-            for loader in (self.train, self.validation)
-            for part in (loader, getattr(loader, "sampler", None))
-            if isinstance(generator := getattr(part, "generator", None), torch.Generator)
-        ]
-        states = [generator.get_state() for generator in generators]
-        with seeded_apart(seed, self.device):
-            for generator in generators:
-                generator.manual_seed(seed)
-            try:
-                yield
-            finally:
-                for generator, state in zip(generators, states, strict=True):
-                    generator.set_state(state)
+        with loaders_seeded((self.train, self.validation), seed, self.device):
+            yield
+
+
+@contextmanager
+def loaders_seeded(loaders: Iterable[Any], seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, random numbers follow from a seed; afterwards they go on as if nothing had been.
+
+    Args:
+        loaders: whose generators, or their samplers', are treated alike.
+        seed: below 2^32.
+        device: whose random numbers are, beside the CPU's.
+    """
+    generators = [
+        generator
+        for loader in loaders
+        for part in (loader, getattr(loader, "sampler", None))
+        if isinstance(generator := getattr(part, "generator", None), torch.Generator)
+    ]
+    states = [generator.get_state() for generator in generators]
+    with seeded_apart(seed, device):
+        for generator in generators:
+            generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)

@@ -11,13 +11,10 @@ from neuroexapt.growth.newborns import Newborns, Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.record import Growth, Refusal
-from neuroexapt.growth.trainer import DNMConfig, DNMTrainer
 
 __all__ = [
     "POLICIES",
     "Budget",
-    "DNMConfig",
-    "DNMTrainer",
     "GradientGuidedConnectionGrowth",
     "Grower",
     "Growth",

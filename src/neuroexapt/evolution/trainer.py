@@ -7,12 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from neuroexapt.edits import Change
+from neuroexapt.evolution.birth import MOST_SEED
+from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.succession import Succession, succeed
 from neuroexapt.graph import LivingModel
-from neuroexapt.growth.budget import Budget
-from neuroexapt.growth.config import GrowthConfig
-from neuroexapt.growth.epochs import Loop
-from neuroexapt.growth.grower import Grower
-from neuroexapt.training import History, Recipe, build_criterion, build_optimizer, first_batch
+from neuroexapt.growth import Budget, Grower, GrowthConfig, Loop
+from neuroexapt.training import (
+    History,
+    Recipe,
+    build_criterion,
+    build_optimizer,
+    first_batch,
+    lr_factor,
+)
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.settings import explained
 
@@ -23,8 +30,13 @@ class DNMConfig(BaseModel):
     Attributes:
         recipe: optimiser, schedule and regularisation.
         growth: when and how much to grow.
-        budget: limits of growth.
-        seed: of growth's random choices.
+        budget: limits of growth, and of evolution where that has none of its own.
+        evolution: how a population of networks is evolved from the model every so many epochs; None
+            for never, since a generation trains several networks. Recipe and seed are the
+            trainer's, with the learning rate of the moment; `founding` and `max_flops` do nothing.
+        evolve_every: epochs between evolutions.
+        generations: of each evolution.
+        seed: of all random choices.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,11 +44,14 @@ class DNMConfig(BaseModel):
     recipe: Recipe = Recipe()
     growth: GrowthConfig = GrowthConfig()
     budget: Budget = Budget()
+    evolution: EvolutionConfig | None = None
+    evolve_every: int = Field(default=10, ge=1)
+    generations: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
 
 
 class DNMTrainer:
-    """Trains a model that grows while it trains.
+    """Trains a model that grows while it trains, and gives way to better ones evolved from it.
 
     Args:
         model: any traceable module, or a `LivingModel`.
@@ -47,6 +62,7 @@ class DNMTrainer:
 
     Attributes:
         grower: after training, what grew and why.
+        successions: a record of every evolution: what it found, took, and whether it was better.
 
     Example:
         >>> import torch
@@ -75,15 +91,20 @@ class DNMTrainer:
         except ValidationError as error:
             raise ValueError(f"the config: {explained(error, DNMConfig)}") from error
         self.grower: Grower | None = None
+        self.successions: list[Succession] = []
 
     def train_with_dynamic_morphogenesis(
         self, train_loader: Iterable[Any], val_loader: Iterable[Any], epochs: int
     ) -> tuple[LivingModel, History, list[Change]]:
-        """Train, sense and grow.
+        """Train, sense and grow; evolve, if the configuration says so.
+
+        An evolution starts from the model and costs training FLOPs, which the history's include.
+        Only a network that does better on the held-out data than the model itself does by then
+        takes its place, inside the same `LivingModel`; the optimiser is carried along.
 
         Args:
             train_loader: yields (inputs, targets).
-            val_loader: likewise, held out; growth is judged on it.
+            val_loader: likewise, held out; growth and evolution are judged on it.
             epochs: how many.
 
         Returns:
@@ -93,6 +114,7 @@ class DNMTrainer:
             TraceError: if the model can't be seen as a graph.
             DataError: if a loader yields nothing usable.
             TrainingError: if nothing in the model is trainable, or a loss isn't finite.
+            EvolutionError: if the model passes evolution's limits, or the loader has no length.
             ValueError: if `epochs` isn't positive.
         """
         if epochs < 1:
@@ -105,9 +127,34 @@ class DNMTrainer:
         )
         loop = Loop(living, optimizer, criterion, self.config.recipe, epochs, grower=self.grower)
         changes: list[Change] = []
+        self.successions = []
         for _, grown in loop.run(train_loader, val_loader):
             changes.extend(grown)
+            if self.config.evolution is not None and self._is_time(loop):
+                settings = self._settings(self.config.evolution, loop)
+                told, changed = succeed(
+                    loop, train_loader, val_loader, settings, self.config.generations
+                )
+                self.successions.append(told)
+                changes.extend(changed)
         return living, loop.history, changes
+
+    def _is_time(self, loop: Loop) -> bool:
+        return not loop.finished and loop.epoch % self.config.evolve_every == 0
+
+    def _settings(self, evolution: EvolutionConfig, loop: Loop) -> EvolutionConfig:
+        """The evolution's settings, with what it has from the trainer."""
+        recipe, budget, limits = self.config.recipe, self.config.budget, evolution.limits
+        factor = lr_factor(recipe, loop.progress())
+        rates = {name: factor * getattr(recipe, name) for name in ("lr", "matrix_lr", "vector_lr")}
+        bounds = {"params": limits.params or budget.params, "macs": limits.macs or budget.macs}
+        changed = {
+            "recipe": recipe.model_copy(update=rates),
+            "limits": limits.model_copy(update=bounds),
+            "max_flops": None,
+            "seed": (self.config.seed * 1000 + loop.epoch) % MOST_SEED,
+        }
+        return evolution.model_copy(update=changed)
 
     def _living(self, train_loader: Iterable[Any]) -> LivingModel:
         if isinstance(self.model, LivingModel):

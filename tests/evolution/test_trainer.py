@@ -1,0 +1,158 @@
+"""The trainer keeps its contract: it grows, tells, and gives way only to what is better."""
+
+from typing import Any
+
+import pytest
+import torch
+from small import batches, model
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError
+from neuroexapt.errors import EvolutionError
+
+EVOLVING: dict[str, Any] = {
+    "growth": {"every": 9},
+    "evolution": {"size": 3, "num_children": 2, "rungs": (1.0,), "num_samples": 64},
+    "evolve_every": 2,
+}
+
+
+def test_trainer_grows_and_tells() -> None:
+    data = batches(4)
+    config = DNMConfig.model_validate(
+        {"growth": {"every": 2, "entropy_threshold": 0.1, "split_probability": 1.0}}
+    )
+    trainer = DNMTrainer(model(), config)
+    evolved, history, changes = trainer.train_with_dynamic_morphogenesis(data, data[:1], epochs=6)
+    assert isinstance(evolved, LivingModel)
+    assert [record.epoch for record in history] == list(range(6))
+    assert tuple(change.edit for change in changes) == evolved.edits
+    assert changes
+    assert all(change.max_error <= 1e-5 for change in changes)
+    assert history[-1].params == evolved.cost().params > history[0].params
+
+
+def test_trainer_takes_a_torch_loader() -> None:
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches(3), strict=True))
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=16, shuffle=True)
+    _, history, _ = DNMTrainer(model()).train_with_dynamic_morphogenesis(loader, loader, epochs=1)
+    assert len(history) == 1
+
+
+def test_trainer_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(ValueError, match="epochs is 0"):
+        DNMTrainer(model()).train_with_dynamic_morphogenesis(batches(), batches(), epochs=0)
+    with pytest.raises(TrainingError, match="no parameter of the model is trainable"):
+        DNMTrainer(nn.ReLU(), {}).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
+
+    class Undecided(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    undecided = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Undecided())
+    with pytest.raises(TraceError, match="'2'"):
+        DNMTrainer(undecided).train_with_dynamic_morphogenesis(batches(), batches(), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"growth": {"every": 0}}, "the config: growth.every: input should be greater .* not 0"),
+        ({"grow": {}}, "the config: there is no setting 'grow'; is 'growth' meant?"),
+        ({"budget": {"flops": 1}}, "no setting 'budget.flops'; is 'train_flops' meant"),
+        ({"recipe": {"lr": "fast"}}, "the config: recipe.lr: .* not 'fast'"),
+        (5, "the config: input should be a valid dictionary or instance of DNMConfig"),
+    ],
+)
+def test_trainer_names_the_setting_that_is_wrong(config: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DNMTrainer(model(), config)
+
+
+def test_trainer_of_no_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"a type is no model; give an nn\.Module"):
+        DNMTrainer(nn.Linear, {})
+
+
+def bright(count: int) -> list[tuple[Tensor, Tensor]]:
+    """Is the left half of the picture brighter than the right one? Learnt quickly."""
+    generator = torch.Generator().manual_seed(count)
+    inputs = torch.randn(32 * count, 1, 6, 6, generator=generator)
+    inputs[:, :, :, :3] += torch.randn(len(inputs), 1, 1, 1, generator=generator)
+    targets = (inputs[..., :3].mean((1, 2, 3)) > inputs[..., 3:].mean((1, 2, 3))).long()
+    return list(zip(inputs.split(32), targets.split(32), strict=True))
+
+
+def trained(val: list[tuple[Tensor, Tensor]], epochs: int, **settings: Any) -> Any:
+    living = LivingModel(model(), val[0][0][:4])
+    trainer = DNMTrainer(living, EVOLVING | settings)
+    evolved, history, changes = trainer.train_with_dynamic_morphogenesis(bright(4), val, epochs)
+    assert evolved is living
+    return trainer, evolved, history, changes
+
+
+def test_a_better_network_takes_the_models_place_and_is_trained_on() -> None:
+    trainer, evolved, history, changes = trained(bright(6), epochs=5)
+    assert [told.epoch for told in trainer.successions] == [2, 4]
+    taken = [told for told in trainer.successions if told.taken]
+    assert taken
+    assert all(told.best > told.before for told in taken)
+    assert tuple(change.edit for change in changes) == evolved.edits
+    assert len(changes) == sum(len(told.edits) for told in taken) > 0
+    assert history[-1].params == evolved.cost().params
+
+
+def test_evolution_counts_among_the_flops() -> None:
+    trainer, _, history, _ = trained(bright(6), epochs=3)
+    _, _, plain, _ = trained(bright(6), epochs=3, evolution=None)
+    (told,) = trainer.successions
+    assert told.flops == told.generations[-1].flops > 0
+    assert history[1].flops == plain[1].flops
+    if not told.taken:
+        assert history[2].flops - plain[2].flops == told.flops
+    assert history[2].flops - history[1].flops > told.flops
+
+
+def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been() -> None:
+    """Held-out data of one class that the model knows: nothing can be better."""
+    sure = [(inputs[targets == 1], targets[targets == 1]) for inputs, targets in bright(2)]
+    easy = {"recipe": {"lr": 1e-4}}
+    outcomes = []
+    for evolution in (EVOLVING["evolution"], None):
+        net = model()
+        with torch.no_grad():
+            net[-1].bias.copy_(torch.tensor([-50.0, 50.0, -50.0]))
+        trainer = DNMTrainer(
+            LivingModel(net, sure[0][0][:4]), EVOLVING | easy | {"evolution": evolution}
+        )
+        torch.manual_seed(3)
+        inputs, targets = (torch.cat(parts) for parts in zip(*bright(4), strict=True))
+        loader = DataLoader(TensorDataset(inputs, targets), batch_size=32, shuffle=True)
+        evolved, history, changes = trainer.train_with_dynamic_morphogenesis(loader, sure, 3)
+        assert not changes
+        outcomes.append((trainer, evolved.state_dict(), [r.train_loss for r in history]))
+    (trainer, mine, losses), (_, theirs, others) = outcomes
+    assert [told.taken for told in trainer.successions] == [False]
+    assert all(told.before == 1.0 for told in trainer.successions)
+    assert losses == others
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_limits_of_growth_hold_for_evolution_too() -> None:
+    most = int(1.2 * LivingModel(model(), batches()[0][0][:4]).cost().params)
+    trainer, evolved, _, _ = trained(bright(6), epochs=3, budget={"params": most})
+    born = [
+        member
+        for told in trainer.successions
+        for record in told.generations
+        for member in record.children
+    ]
+    assert born
+    assert all(member.scores["params"] <= most for member in born)
+    assert evolved.cost().params <= most
+
+
+def test_a_model_past_the_limits_is_told() -> None:
+    with pytest.raises(EvolutionError, match="at most 10 are allowed"):
+        trained(bright(2), epochs=3, budget={"params": 10})
