@@ -59,7 +59,7 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
         DataError: if a loader yields nothing usable.
     """
     config = world.config
-    with world.seeded(stint.seed % MOST_SEED):
+    with world.task(stint.seed % MOST_SEED):
         living = genome.develop(world.seed)
         flops = _train(world, living, stint)
         known = pairs(world.batches(stint.epoch, config.calibration), world.device)

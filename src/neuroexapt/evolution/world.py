@@ -12,6 +12,7 @@ from torch import Tensor
 from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.training.loaders import tell_epoch
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.seed import seeded_apart
@@ -64,8 +65,25 @@ class World:
         return self.train
 
     @contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        """Inside, everything random follows from a seed, that of a user's loaders included."""
+    def task(self, seed: int) -> Iterator[None]:
+        """Inside, what happens depends on nothing but a seed: not on where, or on what was before.
+
+        Args:
+            seed: of everything random, that of a user's loaders included.
+
+        Raises:
+            MemoryError: if the machine's memory has run out, for which torch has no class.
+        """
+        with limited_threads(self.config.threads), self._seeded(seed):
+            try:
+                yield
+            except RuntimeError as error:
+                if isinstance(error, torch.OutOfMemoryError) or not is_out_of_memory(error):
+                    raise
+                raise MemoryError(str(error)) from error
+
+    @contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
         generators = [
             generator
             for loader in (self.train, self.validation)
@@ -81,3 +99,14 @@ class World:
             finally:
                 for generator, state in zip(generators, states, strict=True):
                     generator.set_state(state)
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads of the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
