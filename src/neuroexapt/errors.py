@@ -70,3 +70,7 @@ class TrainingError(NeuroexaptError, RuntimeError):
 
 class WorkerLostError(NeuroexaptError, RuntimeError):
     """A worker that ran a task is gone, and with it what the task would have given."""
+
+
+class TaskError(NeuroexaptError, RuntimeError):
+    """A task failed in a worker, by an error that can't be sent from there but for its words."""

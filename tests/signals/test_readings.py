@@ -473,6 +473,11 @@ def test_sense_batch_that_is_no_pair_is_refused(batch: object, message: str) -> 
         sense(living(), [batch], CRITERION)
 
 
+def test_sense_without_memory_does_not_blame_the_data() -> None:
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        sense(living(), batches(), lambda *_: torch.empty(2**50, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("gradients", [True, False])
 def test_sense_names_the_layer_where_values_stop_being_finite(gradients: bool) -> None:
     model = living()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from neuroexapt.errors import EditError, LimitError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.cost import Cost
+from neuroexapt.graph.memory import is_out_of_memory
 
 
 def check_room(
@@ -67,17 +68,11 @@ def memory_explained(edit: BaseModel) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _no_memory(edit, error) from error
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # torch has no class for it on the CPU
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        raise _no_memory(edit, error) from error
-
-
-def _no_memory(edit: BaseModel, error: Exception) -> EditError:
-    reason = str(error).strip().splitlines()[0]
-    return EditError(
-        f"there is no memory for {edit!r} ({reason}); add less, or on another device. Nothing was "
-        "changed"
-    )
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise EditError(
+            f"there is no memory for {edit!r} ({reason}); add less, or on another device. Nothing "
+            "was changed"
+        ) from error

@@ -21,6 +21,7 @@ from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.inputs import probe as vary
+from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.graph.shapes import record_shapes
 
 Limit: TypeAlias = Callable[[Cost], str | None]
@@ -116,7 +117,7 @@ def _compared(old: nn.Module, new: nn.Module, inputs: Inputs, given: bool) -> tu
     try:
         return preservation_error(old, new, inputs)
     except (RuntimeError, TypeError, ValueError, IndexError) as failure:
-        if not given or isinstance(failure, torch.OutOfMemoryError):
+        if not given or is_out_of_memory(failure):
             raise
         shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
         reason = str(failure).strip().splitlines()[0]

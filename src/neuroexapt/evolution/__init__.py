@@ -3,6 +3,13 @@
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.crossover import transplant
 from neuroexapt.evolution.evolution import MultiObjectiveArchitectureEvolution
+from neuroexapt.evolution.executors import (
+    Executor,
+    InProcess,
+    ProcessPool,
+    RayExecutor,
+    Shared,
+)
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.hypervolume import hypervolume, hypervolume_of
 from neuroexapt.evolution.individual import Individual
@@ -20,14 +27,19 @@ __all__ = [
     "DNMConfig",
     "DNMTrainer",
     "EvolutionConfig",
+    "Executor",
     "GenerationRecord",
     "Genome",
+    "InProcess",
     "Individual",
     "Limits",
     "MemberRecord",
     "MultiObjectiveArchitectureEvolution",
     "Objective",
+    "ProcessPool",
+    "RayExecutor",
     "Selection",
+    "Shared",
     "Succession",
     "fittest",
     "fronts",

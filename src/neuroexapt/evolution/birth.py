@@ -52,7 +52,7 @@ def bear(world: World, origin: Origin, mother: Genome, father: Genome, seed: int
         DataError: if a loader yields nothing usable.
         TrainingError: if activations or gradients aren't finite.
     """
-    with world.seeded(seed % MOST_SEED):
+    with world.task(seed % MOST_SEED):
         living = world.templates.develop(mother)
         if origin == "crossover":
             changes = transplant(living, father.edits, seed, world.config.limits.exceeded)

@@ -35,6 +35,8 @@ class EvolutionConfig(BaseModel):
         recipe: how networks are trained. The learning rate rises over the founder's first epoch,
             and is at its peak until the front is polished: so networks stay comparable.
         growth: how they grow; its policy proposes the mutations.
+        threads: of the CPU that a birth or a stint of training uses, wherever it runs. Sums depend
+            on it, so an evolution repeats exactly only with the same number.
         seed: of every random choice.
 
     Source: inheritance instead of training from scratch: LEMONADE, Elsken et al. 2019,
@@ -60,6 +62,7 @@ class EvolutionConfig(BaseModel):
     calibration: int = Field(default=8, ge=0)
     recipe: Recipe = Recipe()
     growth: GrowthConfig = GrowthConfig(policy="arbiter", exchange=0.0, min_saving=0.0)
+    threads: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

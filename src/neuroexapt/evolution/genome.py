@@ -56,12 +56,8 @@ class Genome:
 
     def load_into(self, living: LivingModel) -> LivingModel:
         """Give a network of the same structure the genome's weights, and return it."""
-        self.fill(living)
-        return living
-
-    def fill(self, living: LivingModel) -> None:
-        """Copy the weights into a network of the same structure."""
         own: Mapping[str, Any] = living.state_dict()
         with torch.no_grad():
             for name, value in self.weights.items():
                 own[name].copy_(value)
+        return living

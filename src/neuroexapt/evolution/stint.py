@@ -60,7 +60,7 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
         DataError: if a loader yields nothing usable.
     """
     config = world.config
-    with world.seeded(stint.seed % MOST_SEED):
+    with world.task(stint.seed % MOST_SEED):
         living = world.templates.develop(genome)
         per_sample = world.templates.flops(genome, lambda: stint_flops(world, living))
         flops = _train(world, living, stint, per_sample)
@@ -75,9 +75,10 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
 
 def judge(world: World, genome: Genome) -> Trained:
     """Score a network as it is."""
-    living = world.templates.develop(genome)
-    found = evaluate(living, world.validation, world.criterion, amp=world.config.recipe.amp)
-    return Trained(genome, scores(world, living, found.accuracy), found.accuracy, flops=0)
+    with world.task(0):
+        living = world.templates.develop(genome)
+        found = evaluate(living, world.validation, world.criterion, amp=world.config.recipe.amp)
+        return Trained(genome, scores(world, living, found.accuracy), found.accuracy, flops=0)
 
 
 def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, float]:

@@ -100,5 +100,5 @@ def _replaced(loop: Loop, member: Network) -> list[Change]:
         edit.apply_to(living, loop.optimizer, check=False, replaying=True)
         for edit in genome.edits[len(living.edits) :]
     ]
-    genome.fill(living)
+    genome.load_into(living)
     return changes

@@ -14,6 +14,7 @@ from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.templates import Templates
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.training.loaders import tell_epoch
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.seed import seeded_apart
@@ -71,10 +72,23 @@ class World:
         return self.train
 
     @contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        """Inside, everything random follows from a seed, that of a user's loaders included."""
-        with loaders_seeded((self.train, self.validation), seed, self.device):
-            yield
+    def task(self, seed: int) -> Iterator[None]:
+        """Inside, what happens depends on nothing but a seed: not on where, or on what was before.
+
+        Args:
+            seed: of everything random, that of a user's loaders included.
+
+        Raises:
+            MemoryError: if the machine's memory has run out, for which torch has no class.
+        """
+        loaders = self.train, self.validation
+        with limited_threads(self.config.threads), loaders_seeded(loaders, seed, self.device):
+            try:
+                yield
+            except RuntimeError as error:
+                if isinstance(error, torch.OutOfMemoryError) or not is_out_of_memory(error):
+                    raise
+                raise MemoryError(str(error)) from error
 
 
 @contextmanager
@@ -101,3 +115,14 @@ def loaders_seeded(loaders: Iterable[Any], seed: int, device: torch.device) -> I
         finally:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads of the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,28 +4,28 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar, final
 
-from neuroexapt.errors import RunError
-from neuroexapt.evolution.executors import Executor, InProcess, Shared
+from neuroexapt.evolution.executors import Executor, InProcess, ProcessPool, RayExecutor, Shared
 
 T = TypeVar("T")
 R = TypeVar("R")
+LOCAL = "local"
+"""Address of a cluster on this machine, begun for the evolution."""
 
 
 def build_executor(workers: int, ray_address: str | None) -> Executor:
     """The executor that settings ask for.
 
     Args:
-        workers: processes; 1 for this one alone.
+        workers: processes; 1 for this one alone, or for as many as the cluster has room for.
         ray_address: of a Ray cluster, or `local`; None for none.
 
     Raises:
-        RunError: if there is none of that kind.
+        EvolutionError: if Ray isn't installed, or the cluster doesn't answer.
     """
-    if workers == 1 and ray_address is None:
-        return InProcess()
-    raise RunError(
-        "only this process can breed and train so far; leave out workers and ray_address"
-    )
+    if ray_address is not None:
+        address = None if ray_address == LOCAL else ray_address
+        return RayExecutor(workers if workers > 1 else None, address)
+    return ProcessPool(workers) if workers > 1 else InProcess()
 
 
 @final

@@ -11,7 +11,12 @@ from torch import Tensor
 
 from neuroexapt.edits import dump_edits, load_edits
 from neuroexapt.errors import EditError, RunError
-from neuroexapt.evolution import Genome, MemberRecord, MultiObjectiveArchitectureEvolution
+from neuroexapt.evolution import (
+    EvolutionConfig,
+    Genome,
+    MemberRecord,
+    MultiObjectiveArchitectureEvolution,
+)
 from neuroexapt.evolution.networks import Network
 from neuroexapt.graph import Cost, LivingModel
 from neuroexapt.graph.compare import run_in_mode
@@ -115,7 +120,7 @@ def build_evolution(
     with ExitStack() as on_failure:
         on_failure.callback(executor.close)
         evolution = MultiObjectiveArchitectureEvolution(
-            seed, train, held_out, config.evolution, executor
+            seed, train, held_out, _on_threads(config), executor
         )
         population = _restored(evolution, checkpoint) if checkpoint is not None else []
         on_failure.pop_all()
@@ -134,6 +139,11 @@ def _with_an_end(
     flops = float(WORTH * per_sample * len(inputs) * len(train))
     evolution = config.evolution.model_copy(update={"max_flops": flops})
     return config.model_copy(update={"evolution": evolution})
+
+
+def _on_threads(config: EvolutionRunConfig) -> EvolutionConfig:
+    """The evolution's settings, with the run's threads for each of its tasks."""
+    return config.evolution.model_copy(update={"threads": config.threads})
 
 
 def take_down_evolution(

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from neuroexapt.errors import DataError, NeuroexaptError, TrainingError
 from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.graph.compare import leaves_of
+from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.signals.capture import INPUT, GroupEntropy, Pass, first_not_finite
 from neuroexapt.signals.correlation import LayerCorrelation, correlated, noise_floor
 from neuroexapt.signals.layers import distant_pairs, layers
@@ -264,9 +265,11 @@ def _refused_batch(explained: Callable[[str], str]) -> Iterator[None]:
     """Turn what torch says of a batch that doesn't fit into an error of the data."""
     try:
         yield
-    except (NeuroexaptError, torch.OutOfMemoryError):
+    except NeuroexaptError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise DataError(explained(reason)) from error
 

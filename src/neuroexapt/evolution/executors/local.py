@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import torch
+
 from neuroexapt.errors import NeuroexaptError
 from neuroexapt.evolution.executors.base import Executor, Shared
 
@@ -19,11 +21,16 @@ class InProcess(Executor):
         return Shared(value)
 
     def submit(self, task: Callable[..., R], shared: Shared[Any], *args: Any) -> Future[R]:
-        """Run a task, now."""
+        """Run a task, now.
+
+        Raises:
+            Exception: what the task raised, if it is no failure that this library or a lack of
+                memory explains: the code is wrong, and waiting for the result would hide where.
+        """
         future: Future[R] = Future()
         try:
             future.set_result(task(shared.handle, *args))
-        except (NeuroexaptError, RuntimeError, MemoryError, ValueError) as error:
+        except (NeuroexaptError, MemoryError, torch.OutOfMemoryError) as error:
             future.set_exception(error)
         return future
 
