@@ -342,6 +342,33 @@ A step of sampled search takes {steps["aso-se"]["median"]:.2f} (aso-se) and
 are medians over {steps["aso-se"]["n"]} draws."""
 
 
+def overhead_section(overhead: dict[str, Any]) -> str:
+    """How much of the bare step's throughput the loop keeps, by network."""
+    names = {
+        "airbench-16": "airbench network, width 16",
+        "airbench-32": "airbench network, width 32",
+        "resnet": "residual network of 8, 16 and 32 channels",
+    }
+    rows = [
+        f"| {name} | {found['batch_size']} | {min(found['cpu']['bare_s']):.3f} | "
+        f"{found['cpu']['kept_at_best']:.1%} | {found['cpu']['kept_by_median']:.1%} | "
+        f"{found['n']} |"
+        for key, name in names.items()
+        for found in (overhead[key],)
+    ]
+    return f"""## What the training loop costs
+
+| network, images of CIFAR-10's size | batch | bare step, s | kept | by medians | n |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{chr(10).join(rows)}
+
+Share of the throughput of bare steps (forward, backward, optimiser) that the loop keeps while it
+draws and varies images, sets learning rates, counts FLOPs and checks losses and gradients. These
+are processor times of one thread, the shortest and the medians of blocks that alternate in one
+process; validation is no part of them. The machine did other work meanwhile: some percent are
+noise."""
+
+
 def result(name: str) -> dict[str, Any]:
     """A result file."""
     found: dict[str, Any] = json.loads((RESULTS.parent / name).read_text())
@@ -386,6 +413,8 @@ preservation was {worst:.1e}.
 | what | mean ± standard deviation, s | slowest | n |
 | --- | ---: | ---: | ---: |
 {speed_rows(speed)}
+
+{overhead_section(result("loop_overhead.json"))}
 
 {arbiter_section(result("arbiter/summary.json"))}
 

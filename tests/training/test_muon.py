@@ -116,6 +116,18 @@ def test_muon_leaves_out_what_has_no_gradient() -> None:
     assert torch.equal(second, parameter(2, 3)) and second not in optimizer.state
 
 
+def test_muon_that_was_copied_goes_on_and_takes_more_groups() -> None:
+    weight = parameter(2, 3)
+    optimizer = Muon([weight], momentum=0.7)
+    trained(optimizer, weight, gradients(weight, 2))
+    twin = copy.deepcopy(optimizer)
+    twin.add_param_group({"params": [parameter(4, 2)]})
+    assert [group["momentum"] for group in twin.param_groups] == [0.7, 0.7]
+    (its_weight,) = twin.param_groups[0]["params"]
+    steps = gradients(weight, 3)
+    assert torch.equal(trained(twin, its_weight, steps), trained(optimizer, weight, steps))
+
+
 def test_muon_evaluates_a_closure() -> None:
     weight = parameter(2, 3)
     optimizer = Muon([weight], lr=0.1)

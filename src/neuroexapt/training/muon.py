@@ -88,7 +88,7 @@ class Muon(Optimizer):
         >>> optimizer = Muon([weight], lr=0.5)
         >>> weight.grad = torch.tensor([[3.0, 0.0], [0.0, 3.0]]).view_as(weight)
         >>> optimizer.step()
-        >>> weight.norm(dim=(1, 2, 3)) > 0.3
+        >>> weight.detach().flatten(1).norm(dim=1) > 0.3
         tensor([True, True])
     """
 
@@ -123,6 +123,10 @@ class Muon(Optimizer):
         group = self._options[rule] | {"decoupled_weight_decay": True} | param_group
         _check(self.defaults | group)
         super().add_param_group(group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy goes on with, groups that are added to it included."""
+        return {**super().__getstate__(), "_options": self._options}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
