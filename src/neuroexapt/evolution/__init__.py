@@ -1,5 +1,6 @@
 """Evolve: populations of grown networks along the Pareto front."""
 
+from neuroexapt.evolution.choices import Choices
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.crossover import transplant
 from neuroexapt.evolution.evolution import MultiObjectiveArchitectureEvolution
@@ -15,6 +16,7 @@ from neuroexapt.evolution.structure import structure_key
 __all__ = [
     "Breeding",
     "Choice",
+    "Choices",
     "EvolutionConfig",
     "GenerationRecord",
     "Genome",
