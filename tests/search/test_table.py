@@ -1,12 +1,20 @@
 """NAS-Bench-201's table and the way that it writes cells."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from neuroexapt.errors import DataError, SearchError
 from neuroexapt.search.operations import NASBENCH201_OPERATIONS
-from neuroexapt.search.table import COLUMNS, EDGES, NASBench201, read_cell, write_cell
+from neuroexapt.search.table import (
+    COLUMNS,
+    EDGES,
+    NASBench201,
+    read_cell,
+    without_idle,
+    write_cell,
+)
 
 CELL = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|none~0|nor_conv_3x3~1|skip_connect~2|"
 
@@ -85,3 +93,29 @@ def test_what_is_no_table_is_refused(tmp_path, text, told):
 def test_missing_table_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.csv cannot be read"):
         NASBench201(tmp_path / "none.csv")
+
+
+def without(cell: str) -> str:
+    return write_cell(without_idle(read_cell(cell)))
+
+
+def test_edges_that_have_no_part_in_the_output_become_none():
+    conv = "nor_conv_3x3"
+    fed = f"|{conv}~0|+|{conv}~0|{conv}~1|+|{conv}~0|none~1|none~2|"
+    assert without(fed) == "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+    led = f"|none~0|+|{conv}~0|{conv}~1|+|none~0|{conv}~1|{conv}~2|"
+    assert without(led) == "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|nor_conv_3x3~2|"
+    nothing = f"|{conv}~0|+|none~0|none~1|+|none~0|none~1|{conv}~2|"
+    assert without(nothing) == write_cell(dict.fromkeys(EDGES, "none"))
+    assert without(CELL) == CELL
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_edges_stay_just_if_a_signal_passes_them(seed):
+    """Follow every path from input to output, one by one."""
+    random = Random(seed)
+    cell = {edge: random.choice(["none", "skip_connect", "nor_conv_1x1"]) for edge in EDGES}
+    paths = [["0->3"], ["0->1", "1->3"], ["0->2", "2->3"], ["0->1", "1->2", "2->3"]]
+    open_paths = [path for path in paths if all(cell[edge] != "none" for edge in path)]
+    kept = {edge for path in open_paths for edge in path}
+    assert without_idle(cell) == {e: cell[e] if e in kept else "none" for e in EDGES}

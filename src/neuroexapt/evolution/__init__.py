@@ -1,5 +1,6 @@
 """Evolve: populations of grown networks along the Pareto front."""
 
+from neuroexapt.evolution.choices import Choices
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.crossover import transplant
 from neuroexapt.evolution.evolution import MultiObjectiveArchitectureEvolution
@@ -24,6 +25,7 @@ from neuroexapt.evolution.trainer import DNMConfig, DNMTrainer
 __all__ = [
     "Breeding",
     "Choice",
+    "Choices",
     "DNMConfig",
     "DNMTrainer",
     "EvolutionConfig",

@@ -1,7 +1,7 @@
 """Who has children and who survives: NSGA-II, by pymoo."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from neuroexapt.evolution.individual import G, Individual
 
 Couple: TypeAlias = tuple[Individual[G], Individual[G]]
 Array: TypeAlias = NDArray[np.float64]
+Parents: TypeAlias = Literal["population", "front"]
 
 
 class Breeding(Protocol[G]):
@@ -41,6 +42,10 @@ class Selection(BaseModel):
         size: of the population.
         num_children: that are born in a generation.
         tries: how often children are born anew for those that were of a structure that is there.
+        parents: who may have children: all members, or those of the first front only. With the
+            front an evolution is a local search around the best so far; it went further in
+            `benchmarks/evolution_nasbench201.py`, where children differ from their parents by as
+            little as nobody tried yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +54,7 @@ class Selection(BaseModel):
     size: int = Field(default=12, ge=2)
     num_children: int = Field(default=6, ge=1)
     tries: int = Field(default=5, ge=1)
+    parents: Parents = "population"
 
 
 def renewed(
@@ -78,7 +84,7 @@ def renewed(
         pop_size=selection.size,
         n_offsprings=selection.num_children,
         sampling=_members(population, selection.objectives),
-        mating=_Mating(breeding, selection.tries),
+        mating=_Mating(breeding, selection.tries, selection.parents),
         eliminate_duplicates=_Doubles(),
     )
     algorithm.setup(problem, seed=seed)
@@ -140,9 +146,10 @@ def values(population: Sequence[Individual[Any]], objectives: Sequence[str]) -> 
 class _Mating(InfillCriterion):  # type: ignore[misc]
     """Tournaments, and children of the winners."""
 
-    def __init__(self, breeding: Breeding[Any], tries: int) -> None:
+    def __init__(self, breeding: Breeding[Any], tries: int, parents: Parents) -> None:
         super().__init__(eliminate_duplicates=_Doubles(), n_max_iterations=tries)
         self.breeding = breeding
+        self.parents = parents
         self.select = TournamentSelection(func_comp=binary_tournament)
 
     def _do(
@@ -155,6 +162,8 @@ class _Mating(InfillCriterion):  # type: ignore[misc]
         **_: Any,
     ) -> Population:
         assert random_state is not None, "the algorithm was set up with a seed"
+        if self.parents == "front":
+            pop = _front(pop)
         # pymoo's tournaments need two members; with one it is both parents.
         pairs = (
             np.zeros((n_offsprings, 2), dtype=int)
@@ -172,6 +181,14 @@ class _Mating(InfillCriterion):  # type: ignore[misc]
         couples = [(pop[first].X[0], pop[second].X[0]) for first, second in pairs]
         seeds = [int(seed) for seed in random_state.integers(2**31, size=n_offsprings)]
         return Population.create(*[_member(child) for child in self.breeding.bear(couples, seeds)])
+
+
+def _front(pop: Population) -> Population:
+    """Of a ranked population the first front; where none keeps the limits, the nearest."""
+    feasible = pop[pop.get("CV")[:, 0] <= 0]
+    if not len(feasible):
+        return pop[[int(pop.get("CV")[:, 0].argmin())]]
+    return feasible[feasible.get("rank") == 0]
 
 
 class _Doubles(DuplicateElimination):  # type: ignore[misc]

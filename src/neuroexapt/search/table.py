@@ -142,6 +142,32 @@ def read_cell(cell: str) -> dict[str, str]:
     return found
 
 
+def without_idle(choices: Mapping[str, str]) -> dict[str, str]:
+    """The same cell with "none" on each edge that has no part in its output.
+
+    That is an edge which what goes into the cell doesn't reach (it would give no more than a
+    constant), or from which nothing leads out. Without them a cell costs less and does the same.
+
+    Args:
+        choices: edge "0->1" -> operation, for all six.
+
+    Example:
+        >>> cell = dict.fromkeys(EDGES, "none") | {"0->3": "skip_connect", "0->1": "nor_conv_3x3"}
+        >>> without_idle(cell)["0->1"]
+        'none'
+    """
+    open_edges = [edge.split("->") for edge in EDGES if choices[edge] != "none"]
+    reached, useful = {"0"}, {"3"}
+    for start, end in sorted(open_edges):
+        reached |= {end} if start in reached else set()
+    for start, end in sorted(open_edges, reverse=True):
+        useful |= {start} if end in useful else set()
+    return {
+        edge: choices[edge] if edge[0] in reached and edge[-1] in useful else "none"
+        for edge in EDGES
+    }
+
+
 def _scores(row: Mapping[str, str]) -> CellScores:
     values = {field: float(row[column]) for column, field in COLUMNS.items()}
     for field in values:
