@@ -116,7 +116,7 @@ class Choices:
             near = dict.fromkeys(map(self.simplest, self._changed(start, distance)))
             new = [chosen for chosen in near if chosen not in self._known]
             if new:
-                return self._newborn(new[generator.integers(len(new))], "mutation", parents)
+                return self._newborn(new[int(generator.integers(len(new)))], "mutation", parents)
         return None
 
     def _changed(self, chosen: Chosen, distance: int) -> Iterator[Chosen]:
@@ -137,4 +137,4 @@ class Choices:
 
 
 def _drawn(places: Sequence[Sequence[str]], generator: np.random.Generator) -> Chosen:
-    return tuple(options[generator.integers(len(options))] for options in places)
+    return tuple(options[int(generator.integers(len(options)))] for options in places)
