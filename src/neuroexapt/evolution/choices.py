@@ -104,7 +104,8 @@ class Choices:
         self, couple: Couple[Chosen], generator: np.random.Generator, reach: int
     ) -> Individual[Chosen] | None:
         mother, father = couple
-        start, parents = mother.genome, (mother.name,)
+        start = mother.genome
+        parents: tuple[str, ...] = (mother.name,)
         if mother is not father and generator.random() < self.crossover:
             pairs = zip(mother.genome, father.genome, strict=True)
             start = self.simplest(_drawn(list(pairs), generator))
