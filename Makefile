@@ -7,14 +7,18 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs clean
+.PHONY: help demo race-quick test lint docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.dev ## Grow a network on scikit-learn's digits, into runs/demo
 	rm -rf runs/demo
 	$(BIN)/neuroexapt grow digits --seed 0 --out runs/demo
+
+race-quick: $(VENV)/.dev ## Race growing networks against others on digits, into runs/race-quick
+	rm -rf runs/race-quick
+	$(BIN)/python benchmarks/race run --quick
 
 test: $(VENV)/.dev ## Run the tests and the doctests
 	$(BIN)/pytest

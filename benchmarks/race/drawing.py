@@ -1,0 +1,211 @@
+"""Pictures and tables of the race, from its result files alone."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from contenders import SWEEP
+from summing import Runs, best_of_sweep, grouped, read_all, summed, sweep_of
+
+INK = "#24292f"
+COLOURS: Mapping[str, str] = {
+    "dnm": "#0b7a5c",
+    "static-tuned": "#c2571a",
+    "static-final": "#6b4fa0",
+    "static-seed": "#9aa3ad",
+    "random-growth": "#4f9dd1",
+    "aso-se-improved": "#b5387a",
+    "aso-se-original": "#e0a3c4",
+    "gromo": "#8a7a1f",
+}
+"""Contenders in the pictures, in the legend's order."""
+HEADINGS = (
+    "contender",
+    "test accuracy",
+    "validation",
+    "n",
+    "dnm is above it by",
+    "parameters",
+    "MACs",
+    "PFLOP",
+    "sensing, editing, search",
+    "peak memory",
+)
+POINTS = 60
+"""At which curves are averaged over seeds."""
+
+
+def draw(folder: Path, docs: Path) -> None:
+    """Draw all pictures and write all tables.
+
+    Args:
+        folder: of result files.
+        docs: where `race.md` and `images` are.
+    """
+    runs = [run for run in read_all(folder) if run["regime"] != "quick"]
+    page = docs / "race.md"
+    for where, budgets in grouped(runs).items():
+        name = "race" if where == "cifar10" else f"race-{where}"
+        _curves(budgets, docs / "images" / f"{name}.svg")
+        _pareto(budgets, docs / "images" / f"{name}-pareto.svg")
+    _between(page, "results", _tables(runs, page.parent))
+
+
+def chosen(contenders: dict[str, Runs]) -> dict[str, Runs]:
+    """The contenders of the pictures, the best of the sweep under its name."""
+    tuned = best_of_sweep(contenders)
+    best = {} if tuned is None else {SWEEP: contenders[tuned]}
+    return {name: runs for name in COLOURS if (runs := (contenders | best).get(name))}
+
+
+def averaged(runs: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute, and mean and deviation of the accuracy there, over seeds.
+
+    Only where every seed has a point before and after.
+    """
+    curves = [np.array([point[:2] for point in run["curve"]]) for run in runs]
+    first = max(curve[0, 0] for curve in curves)
+    last = min(curve[-1, 0] for curve in curves)
+    at = np.geomspace(first, last, POINTS) if last > first else np.array([last])
+    values = np.array([np.interp(at, curve[:, 0], curve[:, 1]) for curve in curves])
+    return at, values.mean(0), values.std(0, ddof=1) if len(runs) > 1 else np.zeros(len(at))
+
+
+def _curves(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
+    """Validation accuracy over compute, a panel a budget, a line a contender."""
+    figure, panels = _panels(len(budgets), path.stem)
+    for axes, (budget, contenders) in zip(panels, sorted(budgets.items()), strict=True):
+        for name, runs in chosen(contenders).items():
+            at, mean, deviation = averaged(runs)
+            axes.plot(at, 100 * mean, color=COLOURS[name], linewidth=1.5)
+            low, high = 100 * (mean - deviation), 100 * (mean + deviation)
+            axes.fill_between(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
+            test = 100 * fmean(run["test_accuracy"] for run in runs)
+            label = f"{name}: {test:.1f} % on the test images (n={len(runs)})"
+            axes.plot([], [], color=COLOURS[name], label=label)
+        axes.set(xlabel="training PFLOP, all included", ylabel="validation accuracy, %")
+        axes.set_title(f"{budget:g} PFLOP", color=INK, fontsize=10)
+        axes.legend(frameon=False, fontsize=7, loc="lower right")
+    _save(figure, path)
+
+
+def _pareto(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
+    """Test accuracy over inference's multiply-accumulates and over parameters."""
+    figure, panels = _panels(2, path.stem)
+    for axes, (figure_name, label) in zip(
+        panels, (("macs", "multiply-accumulates a picture"), ("params", "parameters")), strict=True
+    ):
+        for contenders in budgets.values():
+            swept = [_point(runs, figure_name) for runs in sweep_of(contenders).values()]
+            if swept:
+                axes.plot(*zip(*sorted(swept), strict=True), color="#d8dde2", zorder=0)
+            for name, runs in chosen(contenders).items():
+                axes.scatter(*_point(runs, figure_name), color=COLOURS[name], s=18)
+        for name in COLOURS:
+            axes.scatter([], [], color=COLOURS[name], s=18, label=name)
+        axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
+    panels[0].legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def _point(runs: Runs, figure_name: str) -> tuple[float, float]:
+    return (
+        fmean(run[figure_name] for run in runs),
+        100 * fmean(run["test_accuracy"] for run in runs),
+    )
+
+
+def _panels(count: int, salt: str) -> tuple[Any, list[Any]]:
+    mpl.rcParams |= {"svg.hashsalt": salt, "font.size": 9, "svg.fonttype": "none"}
+    figure, panels = plt.subplots(
+        1, count, figsize=(4.6 * count, 3.8), layout="constrained", squeeze=False
+    )
+    for axes in panels[0]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK)
+    return figure, list(panels[0])
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _tables(runs: Runs, docs: Path) -> str:
+    summary = summed(runs)
+    parts: list[str] = []
+    for where in grouped(runs):
+        name = "race" if where == "cifar10" else f"race-{where}"
+        for kind, told in (("", "Accuracy over compute"), ("-pareto", "Accuracy over size")):
+            if (docs / "images" / f"{name}{kind}.svg").exists():
+                parts.append(f"![{told}, {where}](images/{name}{kind}.svg)")
+        for budget, contenders in summary[where].items():
+            parts.append(f"### {where}, {budget} PFLOP")
+            parts.append(table(contenders, summary["comparisons"][where][budget]))
+            if SWEEP in contenders:
+                parts.append(_accounted(contenders))
+    reached = "; ".join(
+        f"{name} {100 * item['accuracy']:.2f} % for {item['pflop']:.3g} PFLOP (n = {item['n']})"
+        for name, item in summary["to_94"].items()
+    )
+    parts.append(f"94 % on CIFAR-10's test images: {reached or 'by none of these runs'}.")
+    return "\n\n".join(parts)
+
+
+def table(contenders: dict[str, Any], differences: dict[str, Any]) -> str:
+    """One row a contender, the best first; variants of dnm and single widths after the others."""
+    lines = [
+        f"| {' | '.join(HEADINGS)} |",
+        f"| --- |{' ---: |' * (len(HEADINGS) - 1)}",
+    ]
+    ranked = sorted(contenders.items(), key=lambda pair: (pair[0] not in COLOURS, -pair[1]["mean"]))
+    for name, item in ranked:
+        above = differences.get(name)
+        told = f" (width {item['width']})" if "width" in item else ""
+        lines.append(
+            f"| {name}{told} | {_percent(item['mean'], item['std'])} "
+            f"| {_percent(item['val_mean'], item['val_std'])} | {item['n']} "
+            f"| {_points(above) if above else ''} | {item['params'] / 1e3:,.1f} k "
+            f"| {item['macs'] / 1e6:.2f} M | {item['pflop']:.3g} "
+            f"| {item['overhead_share']:.1%} | {item['peak_memory_mb']:,.0f} MB |"
+        )
+    return "\n".join(lines)
+
+
+def _accounted(contenders: dict[str, Any]) -> str:
+    """All compute counted: one run of dnm against the sweep that found the best width."""
+    tuned, dnm = contenders[SWEEP], contenders.get("dnm")
+    swept = ", ".join(f"{w}: {100 * value:.2f} %" for w, value in tuned["sweep"].items())
+    told = (
+        f"The sweep (width: validation accuracy): {swept}. "
+        f"With one seed it takes {tuned['sweep_pflop']:.3g} PFLOP"
+    )
+    if dnm is None:
+        return f"{told}."
+    share = dnm["pflop"] / tuned["sweep_pflop"]
+    return f"{told}, one run of dnm {share:.0%} of that."
+
+
+def _percent(mean: float, deviation: float) -> str:
+    return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
+
+
+def _points(told: dict[str, Any]) -> str:
+    return f"{100 * told['mean']:+.2f} ± {100 * told['std']:.2f}"
+
+
+def _between(page: Path, name: str, text: str) -> None:
+    """Put a text between a page's markers."""
+    before = page.read_text("utf-8")
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+    after, count = re.subn(
+        pattern, lambda match: f"{match[1]}{text}\n{match[2]}", before, flags=re.DOTALL
+    )
+    assert count == 1, f"{page} has no markers for {name}"
+    page.write_text(after, "utf-8")

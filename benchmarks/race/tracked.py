@@ -1,0 +1,107 @@
+"""Contenders that train by `neuroexapt.runs`, grown and static: resumed where they were."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from anew import write_architecture
+from planned import AtPlan, looks
+from results import known_settings, of_run, read, seed_width
+from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place
+
+from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events, reopen, start
+
+CHECKPOINT_SECONDS = 60
+
+
+def dnm(job: Job, place: Place) -> dict[str, Any]:
+    """The seed network, grown while it trains."""
+    variant = job.contender.partition("@")[2]
+    growth = REGIMES[job.regime].growth | (VARIANTS[variant] if variant else {})
+    return _trained(job, place, _seed_model(job), growth)
+
+
+def static_seed(job: Job, place: Place) -> dict[str, Any]:
+    """The seed network as it is."""
+    return {"width": seed_width(job)} | _trained(job, place, _seed_model(job), False)
+
+
+def static_width(job: Job, place: Place) -> dict[str, Any]:
+    """One of the sweep: the seed's family at another width."""
+    width = int(job.contender.rpartition("-w")[2])
+    return {"width": width} | _trained(job, place, REGIMES[job.regime].model(width), False)
+
+
+def static_final(job: Job, place: Place) -> dict[str, Any]:
+    """The architecture that `dnm` ended with, from scratch."""
+    architecture = (place.runs / f"{job.name}.architecture.json").absolute()
+    followed = _followed(job, place)
+    edits = [item["edit"] for item in followed["edits"]]
+    write_architecture(architecture, _seed_model(job), edits)
+    outcome = _trained(job, place, f"networks:{architecture}", False)
+    _check_same(outcome, followed)
+    architecture.unlink()
+    return outcome
+
+
+def random_growth(job: Job, place: Place) -> dict[str, Any]:
+    """As many edits of the same kinds at the same times as `dnm` made, anywhere."""
+    followed = _followed(job, place)
+    plan = looks(followed["edits"], job.max_flops / 1e15)
+    growth = REGIMES[job.regime].growth | {"policy": "random", "timing": "periodic", "until": 1.0}
+    outcome = _trained(job, place, _seed_model(job), growth, lambda run: AtPlan(run, plan))
+    return {"planned_edits": sum(look.count for look in plan)} | outcome
+
+
+def _followed(job: Job, place: Place) -> dict[str, Any]:
+    """The result of `dnm` that a contender is made from."""
+    assert job.contender in FOLLOWING, "only these are made from another's result"
+    return read(Job(job.regime, job.data, job.budget, "dnm", job.seed), place)
+
+
+def _seed_model(job: Job) -> str:
+    return REGIMES[job.regime].model(seed_width(job))
+
+
+def _check_same(outcome: dict[str, Any], followed: dict[str, Any]) -> None:
+    """The rebuilt network has to be what `dnm` ended with."""
+    for figure in ("params", "macs"):
+        if outcome[figure] != followed[figure]:
+            raise SystemExit(
+                f"the rebuilt network has {outcome[figure]} {figure}, dnm's {followed[figure]}: "
+                "it is another one; run dnm and static-final with one version"
+            )
+
+
+def _trained(
+    job: Job,
+    place: Place,
+    model: str,
+    growth: dict[str, Any] | bool,
+    reporter: Callable[[Run], Reporter] = lambda _run: Silent(),
+) -> dict[str, Any]:
+    """A run to its end, begun or gone on with."""
+    own = {
+        "model": model,
+        "max_flops": job.max_flops,
+        "recipe": REGIMES[job.regime].recipe,
+        "growth": growth,
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+    }
+    folder = place.runs / job.name
+    begun = (
+        reopen(folder, threads=place.threads)
+        if folder.exists()
+        else start(configure(known_settings(job, place) | own), folder)
+    )
+    summary = begun if isinstance(begun, Summary) else begun.finish(reporter(begun))
+    outcome = of_run(folder, read_events(folder / "events.jsonl"), summary)
+    shutil.rmtree(folder)
+    return {"settings": own | {"model": _told(model)}} | outcome
+
+
+def _told(model: str) -> str:
+    """A model's name without where this machine keeps it."""
+    module, _, name = model.partition(":")
+    return f"{module}:{Path(name).name}"
