@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neuroexapt.cli import main
+from neuroexapt.runs import configure_search, read_settings
 
 QUICK = ["search", "digits", "--space", "nasbench201", "--channels", "2", "--device", "cpu"]
 
@@ -41,11 +42,21 @@ def test_finished_search_is_not_gone_on_with(searched: Path, capsys: pytest.Capt
 
 
 def test_search_is_diagnosed_by_its_folder(searched: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["diagnose", str(searched), "--majority", "0.1", "--json"]) in (0, 1)
+    assert main(["diagnose", str(searched), "--json"]) in (0, 1)
     (found,) = json.loads(capsys.readouterr().out)["diagnoses"]
     checks = {finding["check"]: finding for finding in found["findings"]}
     assert checks["leakage"]["severity"] == "ok"
     assert (found["epoch"], found["epochs"]) == (4, 4)
+    assert found["subject"] == f"search {searched}"
+    unknown = [check for check, of in checks.items() if of["severity"] == "not measured"]
+    assert unknown == ["curvature"], "which takes four measurements"
+
+
+def test_share_of_the_most_frequent_class_may_be_told_otherwise(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["diagnose", str(searched), "--majority", "0.99"]) == 1
+    assert "critical: not learning" in capsys.readouterr().out
 
 
 def test_original_search_is_found_out(capsys: pytest.CaptureFixture[str]):
@@ -53,7 +64,13 @@ def test_original_search_is_found_out(capsys: pytest.CaptureFixture[str]):
     assert main([*QUICK, *aimed]) == 0
     capsys.readouterr()
     assert main(["diagnose", "run"]) == 1
-    assert "critical: leakage" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "critical: leakage" in out
+    assert 'try search.alpha.data = "held-out"' in out
+    assert "neuroexapt search DATA --config FILE" in out
+    Path("settings.toml").write_text('data = "digits"\nsearch.alpha.data = "held-out"\n')
+    config = configure_search(read_settings(Path("settings.toml")) | {"method": "original"})
+    assert (config.search.alpha.data, config.search.alpha.every) == ("held-out", 5)
 
 
 @pytest.mark.parametrize(

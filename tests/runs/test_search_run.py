@@ -20,7 +20,7 @@ from neuroexapt.runs import (
     start_search,
 )
 from neuroexapt.runs.search_config import SearchRunConfig
-from neuroexapt.search import Expansion, SearchEpoch
+from neuroexapt.search import Expansion, MeasureConfig, SearchEpoch, diagnose_history
 from neuroexapt.training import build_criterion, evaluate, evaluation_batches, load
 
 GROWING = {"patience": 5, "most": 1, "num_samples": 64}
@@ -34,7 +34,13 @@ def quick(**settings: Any) -> SearchRunConfig:
         "epochs": 9,
         "checkpoint_seconds": 0,
         "device": "cpu",
-        "search": {"warmup": 1, "final": 8, "expansion": GROWING, "alpha": {"lr": 0.05}},
+        "search": {
+            "warmup": 1,
+            "final": 8,
+            "expansion": GROWING,
+            "alpha": {"lr": 0.05},
+            "measure": {"every": 3, "samples": 8},
+        },
     }
     return configure_search(given | settings)
 
@@ -105,6 +111,41 @@ def test_search_grows_and_is_written_down(unbroken: Path):
     assert found.cell is None  # it is no cell of the benchmark any more
     assert found.alpha_steps == sum(e["alpha_steps"] for e in events if e["event"] == "epoch")
     assert found.params < found.params_searched
+
+
+def test_search_is_measured_and_diagnosed_by_its_folder(unbroken: Path):
+    history = read_search(unbroken)
+    assert [record.epoch for record in history.epochs if record.measured] == [3, 6]
+    data = load("digits", validation=0.25)
+    counts = data.validation.labels.bincount()
+    assert history.num_held_out == len(data.validation)
+    assert history.majority == int(counts.max()) / len(data.validation)
+    found = {finding.check: finding for finding in diagnose_history(history).findings}
+    assert found.pop("curvature").severity == "not measured", "two measurements are too few"
+    assert all(finding.severity != "not measured" for finding in found.values())
+    measured = history.measured[-1]
+    assert summary(unbroken)["discretisation_gap"] == measured.supernet - measured.derived
+
+
+def test_search_of_an_older_version_is_read_and_resumed(unbroken: Path, tmp_path: Path):
+    """Which measured nothing, and didn't count the most frequent class."""
+    out = tmp_path / "run"
+    shutil.copytree(unbroken, out)
+    config = json.loads((out / "config.json").read_text())
+    del config["search"]["measure"]
+    (out / "config.json").write_text(json.dumps(config))
+    lines = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    for event in lines:
+        event.pop("measured", None)
+        event.pop("held_out", None)
+    (out / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in lines))
+    found = diagnose_history(read_search(out))
+    assert "give it, as --majority" in found["not learning"].meaning
+    assert "nothing was measured on the way" in found["gradient imbalance"].meaning
+    kept = json.loads((out / "summary.json").read_text())
+    del kept["discretisation_gap"]
+    (out / "summary.json").write_text(json.dumps(kept))
+    assert isinstance(reopen_search(out), SearchSummary)
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 4, 8])
@@ -226,11 +267,28 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str):
         configure_search({"data": "digits"} | settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, MeasureConfig()),
+        ({"measure_every": 3}, MeasureConfig(every=3)),
+        ({"measure_every": 0}, None),
+        ({"search": {"measure": None}}, None),
+        (
+            {"measure_every": 3, "search": {"measure": {"samples": 64}}},
+            MeasureConfig(every=3, samples=64),
+        ),
+    ],
+)
+def test_runs_are_measured_unless_that_is_switched_off(settings, expected):
+    assert configure_search({"data": "digits"} | settings).search.measure == expected
+
+
 @pytest.mark.parametrize("method", ["original", "darts"])
 def test_other_methods_run_to_their_end(tmp_path: Path, method: str):
     config = configure_search(
         {"data": "digits", "space": "aso-se", "channels": 2, "method": method, "epochs": 3}
-        | {"device": "cpu"}
+        | {"device": "cpu", "measure_every": 0}
     )
     found = start_search(config, tmp_path / "run").finish()
     assert (found.method, found.epochs, found.expansions) == (method, 3, 0)

@@ -1,11 +1,19 @@
 """Cosines of training and held-out gradients, operation by operation."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from neuroexapt.search import Mixed, aso_se, mix
-from neuroexapt.search.agreement import Agreement, agreement, mean_cosines, operation_gradients
+from neuroexapt.search.agreement import (
+    Agreement,
+    agreement,
+    mean_cosines,
+    operation_gradients,
+    summed,
+)
 from neuroexapt.search.bottleneck import operation_overfit
 
 CRITERION = nn.CrossEntropyLoss()
@@ -90,7 +98,7 @@ def test_operations_without_weights_have_no_gradient():
 )
 def test_overfit_is_told_from_noise(held_out, training, severity):
     cosines = {"a": Agreement(held_out, training), "b": Agreement(held_out - 0.01, training)}
-    found = operation_overfit({**cosines, "c": Agreement(held_out, training)}, 32)
+    found = operation_overfit(summed({**cosines, "c": Agreement(held_out, training)}), 32)
     assert found.severity == severity
     assert found.value == pytest.approx(held_out)
     assert ("b most" in found.meaning) is (severity == "warning")
@@ -98,4 +106,5 @@ def test_overfit_is_told_from_noise(held_out, training, severity):
 
 
 def test_overfit_without_weights_is_not_measured():
-    assert operation_overfit({}, 32).severity == "not measured"
+    assert summed({"a": Agreement(math.nan, 0.5)}) is None
+    assert operation_overfit(summed({}), 32).severity == "not measured"

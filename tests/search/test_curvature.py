@@ -37,6 +37,15 @@ def test_largest_eigenvalue_is_that_of_the_explicit_hessian(shapes):
     assert found == pytest.approx(float(explicit[-1]), rel=1e-3)
 
 
+def test_few_products_come_near_from_below():
+    x = torch.ones(100, dtype=torch.float64, requires_grad=True)
+    loss = (torch.linspace(-1, 1, 100, dtype=torch.float64) ** 3 * x**2).sum()
+    found = [largest_eigenvalue(loss, [x], products=number) for number in (2, 4, 8, 24)]
+    assert found == sorted(found)
+    assert 0.8 * 2 < found[2] < found[3] <= 2 + 1e-9
+    assert found[3] == pytest.approx(2.0, rel=1e-3)
+
+
 def test_largest_is_not_the_largest_in_size():
     x = torch.ones(3, requires_grad=True)
     loss = (x**2 * torch.tensor([-50.0, 0.5, -1.0])).sum()
@@ -80,7 +89,10 @@ def test_alpha_curvature_is_that_of_the_mixed_network():
 @pytest.mark.parametrize(
     ("values", "severity", "ratio"),
     [
-        ([1.0] * 8, "not measured", None),
+        ([1.0] * 3, "not measured", None),
+        ([1.0] * 8, "ok", 1.0),
+        ([1.0, 1.0, 2.0, 2.0], "notice", 2.0),
+        ([1.0] * 4 + [6.0] * 4, "notice", 6.0),
         ([-1.0] * 9, "not measured", None),
         ([1.0] * 9, "ok", 1.0),
         ([1.0] * 8 + [3.0], "notice", 1.4),
@@ -95,6 +107,6 @@ def test_curvature_counts_how_far_it_rises(values, severity, ratio):
 
 
 def test_curvature_says_how_many_measurements_it_takes():
-    assert "takes 9 measurements above 0, of which there are 2; it is 0.4 now" in (
+    assert "takes 4 measurements above 0, of which there are 2; it is 0.4 now" in (
         curvature([0.2, 0.4], 0.0).meaning
     )

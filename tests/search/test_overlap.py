@@ -18,6 +18,7 @@ from torch.utils.data import (
 
 from neuroexapt.errors import SearchError
 from neuroexapt.search.overlap import Overlap, check_apart, overlap
+from neuroexapt.search.separation import shared_samples
 from neuroexapt.training import Augment, Batches, ImageSet
 
 DATA = TensorDataset(torch.randn(20, 2, generator=torch.Generator().manual_seed(0)))
@@ -161,3 +162,19 @@ def test_few_equal_samples_are_put_down_to_the_data(caplog):
     first, second = Subset(DATA, range(10)), Subset(DATA, range(9, 20))
     with pytest.raises(SearchError, match="1 samples of the validation loader"):
         check_apart(DataLoader(first), DataLoader(second))
+
+
+@pytest.mark.parametrize(
+    ("found", "severity"),
+    [
+        (None, "not measured"),
+        (Overlap(0, 100, by_values=True), "ok"),
+        (Overlap(1, 100, by_values=True), "notice"),
+        (Overlap(2, 100, by_values=True), "critical"),
+        (Overlap(1, 100, by_values=False), "critical"),
+    ],
+)
+def test_diagnosis_tells_a_leak_from_duplicates(found, severity):
+    told = shared_samples(found)
+    assert told.severity == severity
+    assert bool(told.remedy) is (severity == "critical")

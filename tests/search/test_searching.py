@@ -61,7 +61,7 @@ def test_alpha_steps_leave_weights_and_weight_steps_leave_alpha():
     assert all(torch.equal(b, a) for b, a in zip(before, after, strict=True))
     assert all(p.requires_grad and p.grad is None for p in after)
     kept = [alpha.detach().clone() for alpha in alphas(search.network)]
-    search._train(batches(0), "search", None)
+    search._train(batches(0), None)
     assert all(torch.equal(b, a) for b, a in zip(kept, alphas(search.network), strict=True))
     assert not all(
         torch.equal(b, a) for b, a in zip(before, other_parameters(search.network), strict=True)

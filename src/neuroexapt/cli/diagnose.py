@@ -11,6 +11,7 @@ from rich.console import Console
 
 from neuroexapt.cli.failing import failing
 from neuroexapt.cli.findings import diagnoses_table, diagnosis_page
+from neuroexapt.cli.remedies import with_settings
 from neuroexapt.errors import DataError, RunError
 from neuroexapt.runs import read_search
 from neuroexapt.search import (
@@ -22,6 +23,8 @@ from neuroexapt.search import (
 )
 
 EXAMPLES = """[bold]Examples[/]
+
+  neuroexapt diagnose runs/found
 
   neuroexapt diagnose darts_logs.json
 
@@ -36,8 +39,8 @@ def diagnose(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="A log of searches in JSON, as RobustDARTS has published them, or the folder of a "
-            "search.",
+            help="The folder of a search, or a log of searches in JSON, as RobustDARTS has "
+            "published them.",
             show_default=False,
         ),
     ],
@@ -60,7 +63,7 @@ def diagnose(
             min=0.0,
             max=1.0,
             help="Share of the most frequent class, as 0.1 for ten even ones: who gets no more "
-            "right has learnt nothing.",
+            "right has learnt nothing. A search's folder knows its own.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -75,15 +78,18 @@ def diagnose(
         subjects = _subjects(path, run, epochs)
     diagnostics = ASOSEDiagnostics()
     found = [diagnostics.diagnose(subject, majority=majority) for subject in subjects]
+    is_run = path.is_dir()
+    if is_run:
+        found = [with_settings(diagnosis, f"search {path}") for diagnosis in found]
     is_critical = any(diagnosis.is_critical for diagnosis in found)
     console = Console(highlight=False)  # which leaves quietly when its reader does
     if as_json:
-        told = [diagnosis.model_dump(mode="json") for diagnosis in found]
+        told = [json.loads(diagnosis.model_dump_json()) for diagnosis in found]
         print(
             json.dumps({"path": str(path), "is_critical": is_critical, "diagnoses": told}, indent=2)
         )
     else:
-        _show(console, path, found)
+        _show(console, path, found, is_run=is_run)
     if is_critical:
         raise typer.Exit(1)
 
@@ -111,9 +117,12 @@ def _subjects(
     return [runs[run]]
 
 
-def _show(console: Console, path: Path, found: Sequence[Diagnosis]) -> None:
+def _show(console: Console, path: Path, found: Sequence[Diagnosis], *, is_run: bool) -> None:
     if len(found) == 1:
         console.print(diagnosis_page(found[0]))
+        if is_run and any(finding.remedy for finding in found[0].findings):
+            told = "  what to try stands in a file: neuroexapt search DATA --config FILE"
+            console.print(told, style="dim")
         return
     console.print(diagnoses_table(found))
     console.print(

@@ -99,6 +99,16 @@ def search(
             rich_help_panel=LIMITS,
         ),
     ] = None,
+    measure_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Measure what diagnose looks at in every so many epochs of searching, 0 for "
+            "never; without it, about nine times. It changes nothing in what is found.",
+            rich_help_panel=TO_BEGIN,
+        ),
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
@@ -120,6 +130,7 @@ def search(
         "seed": seed,
         "epochs": epochs,
         "max_flops": max_flops,
+        "measure_every": measure_every,
         "device": device,
         "threads": threads,
     }

@@ -81,8 +81,8 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     Settings within `search` override the method's one by one. Paths become absolute.
 
     Args:
-        settings: any of `SearchRunConfig`'s fields, and `epochs` and `max_flops` as short for those
-            within `search`; `data` is needed.
+        settings: any of `SearchRunConfig`'s fields, and as short for those within `search`
+            `epochs`, `max_flops` and `measure_every` (0 for never); `data` is needed.
         source: what to call them in errors.
 
     Raises:
@@ -103,7 +103,11 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
             f"{source}: there is no space {space!r}; there are {', '.join(SPACES)}, or a model of "
             "yours as package.module:factory"
         )
-    short = {name: given.pop(name) for name in ("epochs", "max_flops") if name in given}
+    named = ("epochs", "max_flops")
+    short: dict[str, Any] = {name: given.pop(name) for name in named if name in given}
+    if "measure_every" in given:
+        every = given.pop("measure_every")
+        short["measure"] = {"every": every} if every != 0 else None
     if isinstance(data, str):
         given = located(given, data)
         given = _supernet(data, space) | given
@@ -115,7 +119,8 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     own = given.get("search", {})
     try:
         if isinstance(own, Mapping):
-            given["search"] = _search(method, str(data), given.get("seed", 0), dict(own) | short)
+            own = overridden(own, short)
+            given["search"] = _search(method, str(data), given.get("seed", 0), own)
         return SearchRunConfig.model_validate(given)
     except ValidationError as error:
         raise RunError(f"{source}: {explained(error, SearchRunConfig)}") from error
@@ -166,7 +171,7 @@ def _supernet(data: str, space: str) -> dict[str, int]:
 
 
 def _search(method: str, data: str, seed: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """The method's settings of so many epochs, with those that are given.
+    """The method's settings of so many epochs, with those that are given; measured on its way.
 
     Raises:
         ValidationError: if the number of epochs isn't allowed.
@@ -175,5 +180,5 @@ def _search(method: str, data: str, seed: Any, given: dict[str, Any]) -> dict[st
     known = METHODS[method](epochs if isinstance(epochs, int) and epochs > 0 else OTHER_EPOCHS)
     found = known.model_dump()
     found["recipe"] |= {"augment": default_recipe(data).augment, "batch_size": BATCH_SIZE}
-    found["seed"] = seed
+    found |= {"seed": seed, "measure": {}}
     return overridden(found, given)

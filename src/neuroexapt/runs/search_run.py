@@ -180,7 +180,13 @@ def read_search(path: str | Path) -> SearchHistory:
             f"{folder.events} holds an epoch that is none of a search "
             f"({error.errors()[0]['msg']}); read it with the version that wrote it"
         ) from error
-    return SearchHistory(config=config.search, epochs=records)
+    held_out = events[0].get("held_out", {}) if events else {}
+    return SearchHistory(
+        config=config.search,
+        epochs=records,
+        majority=held_out.get("majority"),
+        num_held_out=held_out.get("samples"),
+    )
 
 
 def read_search_summary(path: Path) -> SearchSummary:
@@ -227,7 +233,10 @@ def _begin(
 ) -> TrackedSearch:
     """Write down a search's start, and the checkpoint that it can always be resumed from."""
     config = session.config
-    log.append("start", {"command": command} | where(config.device, config.threads))
+    labels = session.data.validation.labels
+    held_out = {"samples": len(labels), "majority": int(labels.bincount().max()) / len(labels)}
+    told = {"command": command, "held_out": held_out}
+    log.append("start", told | where(config.device, config.threads))
     tracked = TrackedSearch(folder, session, log, command)
     tracked._save()
     return tracked

@@ -1,11 +1,13 @@
 """What a search came to."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.graph import LivingModel
 from neuroexapt.runs.search_session import SearchSession
 from neuroexapt.runs.summary import where
-from neuroexapt.search import derive
+from neuroexapt.search import SearchEpoch, derive
 from neuroexapt.search.cost import num_weights
 from neuroexapt.search.table import write_cell
 from neuroexapt.training import Views, evaluate, evaluation_batches
@@ -24,6 +26,9 @@ class SearchSummary(BaseModel):
         test_loss: likewise.
         test_views: views of each test image whose outputs were averaged for both.
         val_accuracy: likewise, on the held-out part.
+        discretisation_gap: by how much the network as it was trained was more accurate than the
+            likeliest operations alone, with the same weights, when that was last measured; None if
+            it wasn't.
         choices: decision -> operation.
         cell: in NAS-Bench-201's writing; None for another space.
         params: of the derived network.
@@ -51,6 +56,7 @@ class SearchSummary(BaseModel):
     test_loss: float
     test_views: Views = "plain"
     val_accuracy: float
+    discretisation_gap: float | None = None
     choices: dict[str, str]
     cell: str | None
     params: int
@@ -93,6 +99,7 @@ def summarise_search(session: SearchSession, command: str | None) -> SearchSumma
         test_loss=tested.loss,
         test_views=recipe.views,
         val_accuracy=history[-1].val_accuracy,
+        discretisation_gap=_gap(history),
         choices=choices,
         cell=write_cell(choices) if config.space == "nasbench201" and len(choices) == 6 else None,
         params=cost.params,
@@ -115,3 +122,11 @@ def _why_stopped(session: SearchSession) -> str:
     if limit is not None:
         return f"{session.searching.flops:.3g} of {limit:.3g} FLOPs are spent"
     return f"all {session.searching.epoch} epochs are trained"
+
+
+def _gap(history: Sequence[SearchEpoch]) -> float | None:
+    measured = [record.measured for record in history if record.measured is not None]
+    newest = measured[-1] if measured else None
+    if newest is None or newest.supernet is None or newest.derived is None:
+        return None
+    return newest.supernet - newest.derived

@@ -5,6 +5,7 @@ from neuroexapt.search.collapse import PUBLISHED, CollapseRule, Verdict, is_coll
 from neuroexapt.search.config import (
     AlphaConfig,
     ExpansionConfig,
+    MeasureConfig,
     SearchConfig,
     darts,
     improved,
@@ -26,6 +27,7 @@ from neuroexapt.search.finding import CHECKS, HEADINGS, Diagnosis, Finding
 from neuroexapt.search.frameworks import ImprovedASOSEFramework, OriginalASOSE
 from neuroexapt.search.history import SearchHistory
 from neuroexapt.search.logs import SearchRun, read_runs
+from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.searchable import searchable
@@ -50,6 +52,8 @@ __all__ = [
     "Finding",
     "Gap",
     "ImprovedASOSEFramework",
+    "MeasureConfig",
+    "Measurement",
     "Mixed",
     "NASBench201",
     "OriginalASOSE",

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from neuroexapt.search.mixed import Mixed
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
+AGREES = 0.4
+"""Cosine of gradients under which an operation learns what isn't true of held-out data."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,43 @@ class Agreement:
 
     held_out: float
     training: float
+
+
+@dataclass(frozen=True)
+class Agreements:
+    """How much the operations of a network agree, all together.
+
+    Attributes:
+        held_out: median over operations of `Agreement.held_out`.
+        training: likewise of `Agreement.training`.
+        few: operations whose held-out cosine is under `AGREES`.
+        count: of the operations.
+        worst: place and operation of the least held-out cosine.
+    """
+
+    held_out: float
+    training: float
+    few: int
+    count: int
+    worst: str
+
+
+def summed(found: Mapping[str, Agreement]) -> Agreements | None:
+    """All operations' cosines in a few numbers; None if there are none that are finite."""
+    known = {
+        name: cosines
+        for name, cosines in found.items()
+        if isfinite(cosines.held_out + cosines.training)
+    }
+    if not known:
+        return None
+    return Agreements(
+        held_out=median(cosines.held_out for cosines in known.values()),
+        training=median(cosines.training for cosines in known.values()),
+        few=sum(cosines.held_out < AGREES for cosines in known.values()),
+        count=len(known),
+        worst=min(known, key=lambda name: known[name].held_out),
+    )
 
 
 def agreement(

@@ -1,12 +1,11 @@
 """Checks of what holds performance back: no learning, collapse, operations that overfit."""
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Sequence
 
-from neuroexapt.search.agreement import Agreement
+from neuroexapt.search.agreement import AGREES, Agreements
 from neuroexapt.search.collapse import COLLAPSED, LAG, WINDOW, rises
-from neuroexapt.search.config import SearchConfig
+from neuroexapt.search.config import FEWEST, SearchConfig
 from neuroexapt.search.finding import Finding, Severity, not_measured
 from neuroexapt.search.stagnation import EVEN
 
@@ -14,8 +13,6 @@ SUSPICIOUS, MANY = 2 / 8, 3 / 8
 """Shares of skips that are published as signs of collapse."""
 RISING, STEEP = 1.3, 1.5
 """Ratios of eigenvalues: the first misses no collapse but is a false alarm half of the time."""
-AGREES = 0.4
-"""Cosine of gradients under which an operation learns what isn't true of held-out data."""
 GAP = 0.1
 """Accuracy that is a lot to lose by deriving."""
 SKIP = "skip_connect"
@@ -93,22 +90,30 @@ def skip_dominance(choices: Sequence[str], entropy: float, weight_decay: float) 
 def curvature(eigenvalues: Sequence[float], weight_decay: float) -> Finding:
     """Whether the held-out loss curves ever more sharply in alpha.
 
+    With fewer measurements than the published rule takes, averages are shorter, and what they tell
+    is a notice at most.
+
     Args:
         eigenvalues: the largest of its Hessian, one a measurement, earliest first.
         weight_decay: of the weights.
 
     Source: RobustDARTS, Zela et al. 2020, arXiv:1909.09656, section 4.3.
     """
-    found = rises(eigenvalues)
+    count = len(eigenvalues)
+    window, lag = min(WINDOW, (count + 1) // 2), min(LAG, count // 2)
+    found = rises(eigenvalues, window, lag) if count >= FEWEST else []
     if not found:
         now = f"; it is {eigenvalues[-1]:.3g} now" if eigenvalues else ""
         return not_measured(
             "curvature",
-            f"the rise of the largest eigenvalue takes {WINDOW + LAG} measurements above 0, of "
-            f"which there are {len(eigenvalues)}{now}; diagnose with this object after every epoch",
+            f"the rise of the largest eigenvalue takes {FEWEST} measurements above 0, of which "
+            f"there are {count}{now}",
         )
-    ratio = max(found)
-    severity: Severity = "warning" if ratio > STEEP else "notice" if ratio > RISING else "ok"
+    ratio, few = max(found), count < WINDOW + LAG
+    severity: Severity = (
+        "warning" if ratio > STEEP and not few else "notice" if ratio > RISING else "ok"
+    )
+    only = f", of which there are only {count}" if few else ""
     return Finding(
         check="curvature",
         severity=severity,
@@ -116,29 +121,29 @@ def curvature(eigenvalues: Sequence[float], weight_decay: float) -> Finding:
         threshold=f"above {RISING:g}; {STEEP:g} is steep",
         meaning=(
             "The largest eigenvalue of the held-out loss in alpha came to at most "
-            f"{ratio:.2f} times what it was {LAG} measurements before"
+            f"{ratio:.2f} times what it was {lag} measurements before{only}"
             f"{', as it does before a collapse' if severity != 'ok' else ''}."
         ),
         remedy=f"Recipe(weight_decay={3 * weight_decay or 3e-4:.1g})" if severity != "ok" else "",
     )
 
 
-def operation_overfit(cosines: Mapping[str, Agreement], batch_size: int) -> Finding:
+def operation_overfit(found: Agreements | None, batch_size: int) -> Finding:
     """Whether operations learn what isn't true of held-out data.
 
     Batches are noisy, so that even training batches agree little with each other. Only where these
     do, and held-out ones agree with them less than half as much, noise is no explanation.
 
     Args:
-        cosines: place and operation -> its cosines.
+        found: of all operations; None where there was nothing to compare.
         batch_size: of the training batches.
     """
-    if not cosines:
-        return not_measured("operation overfit", "no operation has weights that get a gradient")
-    value = median(found.held_out for found in cosines.values())
-    noise = median(found.training for found in cosines.values())
-    worst = min(cosines, key=lambda name: cosines[name].held_out)
-    few = sum(found.held_out < AGREES for found in cosines.values())
+    if found is None:
+        return not_measured(
+            "operation overfit",
+            "no operation has weights that get a gradient, or a batch has fewer than four samples",
+        )
+    value, noise = found.held_out, found.training
     overfits = noise >= AGREES and value < noise / 2
     severity: Severity = "ok" if value >= AGREES else "warning" if overfits else "notice"
     told = (
@@ -148,7 +153,7 @@ def operation_overfit(cosines: Mapping[str, Agreement], batch_size: int) -> Find
     meaning = {
         "ok": f"Operations learn what is true of held-out data: {told}.",
         "notice": f"Overfitting can't be told from noise: {told}.",
-        "warning": f"{few} of {len(cosines)} operations overfit, {worst} most: {told}.",
+        "warning": f"{found.few} of {found.count} operations overfit, {found.worst} most: {told}.",
     }[severity]
     return Finding(
         check="operation overfit",

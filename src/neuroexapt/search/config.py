@@ -10,6 +10,10 @@ from neuroexapt.search.temperature import Annealing
 from neuroexapt.training import Recipe
 
 Phase: TypeAlias = Literal["warm-up", "search", "growth", "final"]
+SEARCHING: tuple[Phase, ...] = ("search", "growth")
+"""Those in which alpha is trained."""
+ENOUGH, FEWEST = 9, 4
+"""Measurements of the curvature that the published rule takes, and that tell anything at all."""
 
 
 class AlphaConfig(BaseModel):
@@ -61,6 +65,38 @@ class ExpansionConfig(BaseModel):
     open: bool = True
 
 
+class MeasureConfig(BaseModel):
+    """Measuring what `diagnose` looks at while the search goes: curvature, gradients, and the like.
+
+    It leaves no trace in what the search finds. So what it takes isn't counted as training either,
+    as that of judging isn't: it decides nothing, and a search that ends with its FLOPs would end
+    earlier the more it is looked at.
+
+    Attributes:
+        every: measure at every so many epochs in which alpha is trained. None for about nine
+            times, which is what it takes to tell a rise of the curvature, but every second epoch at
+            most where that leaves four.
+        samples: of the training and of the held-out data, to take gradients of; four times as many
+            are classified, and of a fourth the curvature is taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: int | None = Field(default=None, ge=1)
+    samples: int = Field(default=128, ge=8)
+
+    def interval(self, planned: int) -> int:
+        """At each which epoch is measured, of so many in which alpha is trained.
+
+        Example:
+            >>> [MeasureConfig().interval(planned) for planned in (5, 13, 38)]
+            [1, 2, 4]
+        """
+        if self.every is not None:
+            return self.every
+        return max(min(max(planned // ENOUGH, 2), planned // FEWEST), 1)
+
+
 class SearchConfig(BaseModel):
     """Everything about a search but the space and the data.
 
@@ -77,6 +113,7 @@ class SearchConfig(BaseModel):
         explore_every: every so many epochs after the warm-up operations are drawn evenly, for
             weights that alpha has given up may only be untrained; 0 for never.
         expansion: growth within the search; None for none.
+        measure: what it measures of itself for `diagnose`; None for nothing.
         annealing: of the temperature.
         alpha: how the architecture parameters are trained.
         recipe: how the weights are; batches and augmentation are the loader's. The learning rate
@@ -94,6 +131,7 @@ class SearchConfig(BaseModel):
     relaxation: Literal["gumbel", "softmax"] = "gumbel"
     explore_every: int = Field(default=4, ge=0)
     expansion: ExpansionConfig | None = None
+    measure: MeasureConfig | None = None
     annealing: Annealing = Annealing()
     alpha: AlphaConfig = AlphaConfig()
     recipe: Recipe = Recipe(lr=0.025, weight_decay=3e-4, nesterov=False, warmup=0.0)
@@ -125,6 +163,24 @@ class SearchConfig(BaseModel):
         if self.growth is not None and epoch >= self.growth:
             return "growth"
         return "search"
+
+    @property
+    def planned(self) -> int:
+        """Epochs in which alpha is trained, in the whole search."""
+        return sum(self.phase(epoch) in SEARCHING for epoch in range(self.epochs))
+
+    def measures(self, epoch: int) -> bool:
+        """Whether the search is measured after an epoch, counted from 0.
+
+        Example:
+            >>> config = SearchConfig(epochs=6, warmup=1, final=5, measure=MeasureConfig(every=2))
+            >>> [config.measures(epoch) for epoch in range(6)]
+            [False, False, True, False, True, False]
+        """
+        if self.measure is None or self.phase(epoch) not in SEARCHING:
+            return False
+        every = self.measure.interval(self.planned)
+        return (epoch - self.warmup) % every == every - 1
 
     def explores(self, epoch: int) -> bool:
         """Whether operations are drawn evenly in an epoch, whatever alpha says."""

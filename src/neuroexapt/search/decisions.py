@@ -124,24 +124,24 @@ def relaxed_sample(
     """A sample of the Gumbel-softmax distribution: softmax((log softmax(alpha) + g) / T).
 
     Args:
-        alpha: shape (operations,).
+        alpha: shape (..., operations), a sample for each row.
         temperature: T; the smaller, the nearer to a single choice.
         generator: of the Gumbel noise g, on the CPU.
         num_running: the largest entries of log softmax(alpha) + g to take part, which are as many
             operations drawn without replacement; all others are 0. None for all.
 
     Returns:
-        Shape (operations,), with a gradient in alpha.
+        Of alpha's shape, with a gradient in alpha.
 
     Source: Jang et al. 2017, arXiv:1611.01144; and Kool et al. 2019, arXiv:1903.06059, for the
     largest few.
     """
     noise = -torch.empty(alpha.shape).exponential_(generator=generator).log()
-    perturbed = alpha.log_softmax(0) + noise.to(alpha)
-    if num_running is not None and num_running < len(alpha):
-        least = perturbed.detach().topk(num_running).values[-1]
+    perturbed = alpha.log_softmax(-1) + noise.to(alpha)
+    if num_running is not None and num_running < alpha.shape[-1]:
+        least = perturbed.detach().topk(num_running).values[..., -1:]
         perturbed = perturbed.masked_fill(perturbed < least, -torch.inf)
-    return (perturbed / temperature).softmax(0)
+    return (perturbed / temperature).softmax(-1)
 
 
 def straight_through(soft: Tensor) -> Tensor:

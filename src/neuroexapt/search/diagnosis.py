@@ -1,6 +1,5 @@
 """What keeps a search from finding anything good, as far as it can be told."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,12 +11,16 @@ from neuroexapt.search.finding import Diagnosis, Finding, Severity, not_measured
 from neuroexapt.search.history import WINDOW, SearchHistory, findings_of_history
 from neuroexapt.search.live import findings_of_search
 from neuroexapt.search.logs import SearchRun
+from neuroexapt.search.measured import rise_of_curvature
+from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.searching import Searching
 
 _RECORDED = (
-    "records of epochs don't tell; diagnose the live search with its loaders, "
+    "nothing was measured on the way; search with SearchConfig(measure={}), as the command "
+    "line does, or diagnose the live search with its loaders, "
     "ASOSEDiagnostics().diagnose(search, train_loader, val_loader)"
 )
+_NOT_YET = "the search is measured first after epoch {}"
 _LOGGED = "a log of skips and errors doesn't tell"
 _UNKNOWN = (
     "the share of the most frequent class isn't known; give it, as --majority 0.1 for ten even ones"
@@ -56,7 +59,7 @@ class ASOSEDiagnostics:
                 f"samples and window are {samples} and {window}; give whole numbers from 1 on"
             )
         self.samples, self.window, self.seed = samples, window, seed
-        self._eigenvalues: WeakKeyDictionary[Searching, dict[int, float]] = WeakKeyDictionary()
+        self._measured: WeakKeyDictionary[Searching, dict[int, Measurement]] = WeakKeyDictionary()
 
     def diagnose(
         self,
@@ -107,19 +110,20 @@ class ASOSEDiagnostics:
             window=self.window,
             seed=self.seed,
         )
-        measured = self._eigenvalues.setdefault(search, {})
-        if found.eigenvalue is not None and math.isfinite(found.eigenvalue):
-            measured[search.epoch] = found.eigenvalue
-        rise = curvature(
-            [measured[epoch] for epoch in sorted(measured)], search.config.recipe.weight_decay
-        )
+        known = self._measured.setdefault(search, {})
+        known[search.epoch] = found.measurement
+        rise = rise_of_curvature([known[epoch] for epoch in sorted(known)], search.config)
+        earlier = [told for told in found.findings if told.check == "curvature"]
+        if rise.severity == "not measured" and not earlier:
+            meaning = f"{rise.meaning}; diagnose with this object after every epoch"
+            earlier = [rise.model_copy(update={"meaning": meaning})]
         return Diagnosis.of(
             "a live search",
             search.epoch,
             search.config.epochs,
-            [*found.findings, rise],
+            [*found.findings, *(earlier if rise.severity == "not measured" else [rise])],
             "the loss isn't finite",
-            found.eigenvalue,
+            found.measurement.eigenvalue,
         )
 
 
@@ -131,15 +135,28 @@ def diagnose_history(
     Args:
         history: of a search that is over or goes on.
         window: epochs to look back on.
-        majority: share of the most frequent class; None if it isn't known.
+        majority: share of the most frequent class; None for what was counted, if it was.
     """
     found = findings_of_history(history, window=window, majority=majority)
-    unknown = [not_measured("not learning", _UNKNOWN)] if majority is None else []
     if not history.epochs:
         return Diagnosis.of("a search", 0, history.config.epochs, found, "no epoch is through yet")
     return Diagnosis.of(
-        "a search", len(history.epochs), history.config.epochs, [*unknown, *found], _RECORDED
+        "a search",
+        len(history.epochs),
+        history.config.epochs,
+        [not_measured("not learning", _UNKNOWN), *found],
+        _why_not_measured(history),
+        history.measured[-1].eigenvalue if history.measured else None,
     )
+
+
+def _why_not_measured(history: SearchHistory) -> str:
+    """What to say of checks for which the records have nothing."""
+    if history.measured:
+        return history.measured[-1].failure or "the loss isn't finite"
+    through, config = len(history.epochs), history.config
+    later = [epoch for epoch in range(through, config.epochs) if config.measures(epoch)]
+    return _NOT_YET.format(later[0] + 1) if later else _RECORDED
 
 
 def diagnose_log(run: SearchRun, *, majority: float | None = None) -> Diagnosis:

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+
+from neuroexapt.search.config import SearchConfig
+from neuroexapt.search.decisions import commit, explore, mix, sample
 
 
 class Drawn(nn.Module):
@@ -23,3 +27,29 @@ class Drawn(nn.Module):
             self._draw(x)
         outputs: Tensor = self.network(x)
         return outputs
+
+
+def draw(
+    network: nn.Module,
+    config: SearchConfig,
+    epoch: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> None:
+    """Say which operations run in a step of the weights.
+
+    Args:
+        network: with decisions.
+        config: of the search.
+        epoch: counted from 0.
+        temperature: of the draws.
+        generator: the only source of randomness.
+    """
+    if config.phase(epoch) == "final":
+        commit(network)
+    elif config.explores(epoch):
+        explore(network, generator)
+    elif config.relaxation == "softmax":
+        mix(network)
+    else:
+        sample(network, temperature, generator)

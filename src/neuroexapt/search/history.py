@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.search.bottleneck import not_learning, skip_dominance
-from neuroexapt.search.config import SearchConfig
+from neuroexapt.search.config import SEARCHING, SearchConfig
 from neuroexapt.search.finding import Check, Finding, not_measured
+from neuroexapt.search.measured import findings_of_measurement, rise_of_curvature
+from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.separation import alpha_steps, leakage
 from neuroexapt.search.stagnation import alpha_stagnation, gumbel_saturation, temperature_at_floor
@@ -19,7 +21,6 @@ _OF_ALPHA: tuple[Check, ...] = (
     "Gumbel saturation",
     "temperature at its floor",
 )
-_SEARCHING = ("search", "growth")
 _MIXED = "operations are weighted by softmax(alpha), so that nothing is drawn"
 
 
@@ -29,22 +30,26 @@ class SearchHistory(BaseModel):
     Attributes:
         config: how it is run.
         epochs: one record for each that is through.
+        majority: share of the most frequent class of the held-out data; None if it wasn't counted.
+        num_held_out: samples of these data; None likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: SearchConfig
     epochs: tuple[SearchEpoch, ...]
+    majority: float | None = None
+    num_held_out: int | None = None
 
     @property
     def searched(self) -> tuple[SearchEpoch, ...]:
         """The epochs in which alpha was trained."""
-        return tuple(epoch for epoch in self.epochs if epoch.phase in _SEARCHING)
+        return tuple(epoch for epoch in self.epochs if epoch.phase in SEARCHING)
 
     @property
-    def planned(self) -> int:
-        """Epochs in which alpha is trained, in the whole search."""
-        return sum(self.config.phase(epoch) in _SEARCHING for epoch in range(self.config.epochs))
+    def measured(self) -> tuple[Measurement, ...]:
+        """What was measured on the way, earliest first."""
+        return tuple(epoch.measured for epoch in self.epochs if epoch.measured is not None)
 
     @property
     def turn(self) -> int:
@@ -80,8 +85,8 @@ def findings_of_history(
     Args:
         history: of a search that is over or goes on.
         window: epochs to look back on.
-        majority: share of the most frequent class; None if it isn't known.
-        operations: of a decision; None if it isn't known.
+        majority: share of the most frequent class; None for what was counted, if it was.
+        operations: of a decision; None for what was measured, if it was.
     """
     config = history.config
     steps = sum(epoch.alpha_steps for epoch in history.epochs)
@@ -89,17 +94,36 @@ def findings_of_history(
     if not history.epochs:
         return found
     last = history.epochs[-1]
-    if majority is not None:
-        found.append(_learning(last, majority, config))
+    if history.measured:
+        newest = history.measured[-1]
+        found += findings_of_measurement(newest, config)
+        found.append(rise_of_curvature(history.measured, config))
+        operations = newest.operations if operations is None else operations
+    learning = _learning(history, majority)
+    if learning is not None:
+        found.append(learning)
     choices = tuple(last.choices.values())
     found.append(skip_dominance(choices, last.movement.entropy, config.recipe.weight_decay))
     return found + _of_alpha(history, window, operations)
 
 
-def _learning(last: SearchEpoch, majority: float, config: SearchConfig) -> Finding:
-    """Of the likeliest operations alone, the only ones whose held-out accuracy is recorded."""
-    found = not_learning(last.val_accuracy, majority, config.recipe.lr)
-    if found.severity == "ok" or last.train_accuracy <= majority:
+def _learning(history: SearchHistory, majority: float | None) -> Finding | None:
+    """Whether the network is any good; None if the share of the most frequent class isn't known.
+
+    Of every epoch the held-out accuracy of the likeliest operations alone is recorded. While alpha
+    is even these are chance, and say nothing of a network that is trained with other ones.
+    """
+    last, config, newest = history.epochs[-1], history.config, (None, *history.measured)[-1]
+    if majority is None:
+        majority = history.majority
+    if majority is None:
+        return None
+    found = not_learning(last.val_accuracy, majority, config.recipe.lr, history.num_held_out)
+    if found.severity == "ok" or last.phase == "final":
+        return found
+    if newest is not None and newest.supernet is not None:
+        return not_learning(newest.supernet, majority, config.recipe.lr, newest.num_samples)
+    if last.train_accuracy <= majority:
         return found
     reason = (
         f"held-out accuracy is recorded of the likeliest operations only, {last.val_accuracy:.1%}, "
@@ -118,7 +142,7 @@ def _of_alpha(history: SearchHistory, window: int, operations: int | None) -> li
     weights = sum(epoch.weight_steps for epoch in turns)
     found = [
         alpha_steps(
-            alpha, max(weights, 1), alpha / len(turns) * history.planned, config, operations
+            alpha, max(weights, 1), alpha / len(turns) * config.planned, config, operations
         ),
         _stagnation(history, turns, window),
     ]
@@ -128,7 +152,7 @@ def _of_alpha(history: SearchHistory, window: int, operations: int | None) -> li
 
 
 def _stagnation(history: SearchHistory, turns: Sequence[SearchEpoch], window: int) -> Finding:
-    needed = history.whole_turns(min(window, history.planned))
+    needed = history.whole_turns(min(window, history.config.planned))
     if len(turns) < needed:
         reason = f"alpha was trained for {len(turns)} epochs, and {needed} are looked back on"
         return not_measured("alpha stagnation", reason)
@@ -141,7 +165,9 @@ def _of_draws(history: SearchHistory, turns: Sequence[SearchEpoch]) -> list[Find
     steps = max(sum(epoch.alpha_steps for epoch in turn), 1)
     share = sum(epoch.saturated * epoch.alpha_steps for epoch in turn) / steps
     entropy = last.movement.entropy
+    drawn = history.measured[-1].saturation if history.measured else None
+    jacobian = None if drawn is None else drawn.jacobian
     return [
-        gumbel_saturation(share, entropy, turn[-1].temperature),
+        gumbel_saturation(share, entropy, turn[-1].temperature, jacobian),
         temperature_at_floor(last.temperature, history.config.annealing, share, entropy),
     ]

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.search.config import Phase
+from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.movement import Movement
 
 
@@ -27,7 +28,8 @@ class SearchEpoch(BaseModel):
         expansions: how often the network had grown by the end.
         flops: spent since the search began; 2 for each multiply-accumulate, a backward pass counted
             as two forward ones.
-        seconds: wall time of this epoch.
+        seconds: wall time of this epoch, measuring included.
+        measured: what was measured at the end; None where it wasn't time to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -48,3 +50,4 @@ class SearchEpoch(BaseModel):
     expansions: int = 0
     flops: int
     seconds: float
+    measured: Measurement | None = None

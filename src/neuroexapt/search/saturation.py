@@ -45,13 +45,11 @@ def saturation(
         (0.0, True)
     """
     samples = [
-        relaxed_sample(alpha.detach(), temperature, generator)
-        for alpha in alphas
-        for _ in range(draws)
+        relaxed_sample(alpha.detach().expand(draws, -1), temperature, generator) for alpha in alphas
     ]
-    norms = torch.stack([sample_jacobian(soft, temperature).norm() for soft in samples])
-    peaks = torch.stack([soft.max() for soft in samples])
-    entropies = [normalised_entropy(soft) for soft in samples]
+    norms = torch.cat([sample_jacobian(soft, temperature).norm(dim=(-2, -1)) for soft in samples])
+    peaks = torch.cat([soft.amax(-1) for soft in samples])
+    entropies = [normalised_entropy(soft) for drawn in samples for soft in drawn]
     return Saturation(
         share=float((peaks > SATURATED).float().mean()),
         jacobian=float(norms.median()),
@@ -66,10 +64,10 @@ def sample_jacobian(soft: Tensor, temperature: float) -> Tensor:
     alike, softmax doesn't see.
 
     Args:
-        soft: the sample s, shape (operations,).
+        soft: the sample s, shape (..., operations).
         temperature: T.
 
     Returns:
-        Shape (operations, operations); a row for each entry of the sample.
+        Shape (..., operations, operations); a row for each entry of the sample.
     """
-    return (torch.diag(soft) - torch.outer(soft, soft)) / temperature
+    return (torch.diag_embed(soft) - soft.unsqueeze(-1) * soft.unsqueeze(-2)) / temperature

@@ -2,36 +2,35 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuroexapt.search.alpha import AlphaSteps, frozen
-from neuroexapt.search.config import Phase, SearchConfig
+from neuroexapt.search.config import SEARCHING, SearchConfig
 from neuroexapt.search.cost import OperationCosts
-from neuroexapt.search.decisions import alphas, commit, explore, mix, probabilities, sample
-from neuroexapt.search.drawn import Drawn
+from neuroexapt.search.decisions import alphas, commit, probabilities
+from neuroexapt.search.drawn import Drawn, draw
 from neuroexapt.search.expand import Expansion
 from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
 from neuroexapt.search.heard import check_heard, check_traceable
+from neuroexapt.search.judging import judge, settle
 from neuroexapt.search.loaders import endless, read_beside
+from neuroexapt.search.measurement import Measurement
+from neuroexapt.search.measuring import Effort, measure
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.temperature import Temperature
 from neuroexapt.training import (
     EpochResult,
-    Evaluation,
     Step,
     build_criterion,
     build_optimizer,
-    evaluate,
     set_lr,
     train_epoch,
 )
-from neuroexapt.training.calibrate import calibrated, recalibrate
 from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
@@ -41,8 +40,6 @@ EXAMPLES = 8
 """Samples that expansions are checked on."""
 PASSES = 1000
 """More than alpha ever makes over its data in one epoch; so each pass has a number of its own."""
-CALIBRATION = 8
-"""Training batches that a committed network's norms are estimated on before it is judged."""
 
 
 class Searching:
@@ -131,7 +128,7 @@ class Searching:
         config, epoch = self.config, self.epoch
         phase, explored = config.phase(epoch), config.explores(epoch)
         before, temperature = probabilities(self.network), self.temperature.value
-        searching = phase in ("search", "growth")
+        searching = phase in SEARCHING
         self.steps.begin_epoch()
         set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
@@ -139,20 +136,22 @@ class Searching:
         taken = sum(record.alpha_steps for record in self.history)
         own = endless(read_beside(for_alpha), PASSES * epoch, taken) if by_batches else None
         tell_epoch(train_loader, epoch)
-        trained = self._train(train_loader, phase, own)
+        trained = self._train(train_loader, own)
         if searching and self._is_turn(epoch):
             tell_epoch(for_alpha, PASSES * epoch)
             for inputs, targets in pairs(for_alpha, device_of(self.network)):
                 self._alpha_step(inputs, targets)
         if searching:
             self.temperature.after_epoch(epoch + 1)
-        held_out = self._judge(train_loader, val_loader)
+        tell_epoch(val_loader, PASSES * epoch)
+        known = None if phase == "final" else train_loader
+        held_out = judge(self.network, known, val_loader, self.criterion, amp=config.recipe.amp)
         self.epoch += 1
         if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
         if self.finished and phase != "final":
-            commit(self.network)
-            recalibrate(self.network, self._seen(train_loader))
+            settle(self.network, train_loader)
+        measured = self._measure(train_loader, val_loader) if config.measures(epoch) else None
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,
@@ -170,6 +169,7 @@ class Searching:
             expansions=len(self.expansions),
             flops=self.flops,
             seconds=time.perf_counter() - began,
+            measured=measured,
         )
         self.history.append(record)
         return record
@@ -180,19 +180,12 @@ class Searching:
         since = epoch - self.config.warmup
         return alpha.unit == "epochs" and since % alpha.every == alpha.every - 1
 
-    def _train(self, loader: Iterable[Any], phase: Phase, own: Iterator[Any] | None) -> EpochResult:
+    def _train(self, loader: Iterable[Any], own: Iterator[Any] | None) -> EpochResult:
         """Train the weights for an epoch; alpha takes steps between, if it has data of its own."""
-        explored, limit = self.config.explores(self.epoch), self.config.max_flops
+        limit = self.config.max_flops
 
-        def draw(inputs: Tensor) -> None:
-            if phase == "final":
-                commit(self.network)
-            elif self.config.relaxation == "softmax" and not explored:
-                mix(self.network)
-            elif explored:
-                explore(self.network, self.generator)
-            else:
-                sample(self.network, self.temperature.value, self.generator)
+        def before(inputs: Tensor) -> None:
+            draw(self.network, self.config, self.epoch, self.temperature.value, self.generator)
             self._count(inputs, 1 + BACKWARD)
 
         def between(step: Step) -> bool:
@@ -202,7 +195,7 @@ class Searching:
             return bool(limit) and self.finished
 
         return train_epoch(
-            Drawn(self.network, draw),
+            Drawn(self.network, before),
             loader,
             self.weights,
             self.criterion,
@@ -214,19 +207,19 @@ class Searching:
         self.steps.step(self.network, inputs, targets, self.criterion)
         self._count(inputs, 1 + BACKWARD)
 
-    def _judge(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Evaluation:
-        """How good the likeliest operations are alone; in the final phase, norms know them."""
-        commit(self.network)
-        final = self.config.phase(self.epoch) == "final"
-        known = [] if final else self._seen(train_loader)
-        tell_epoch(val_loader, PASSES * self.epoch)
-        with calibrated(self.network, known):
-            return evaluate(self.network, val_loader, self.criterion, amp=self.config.recipe.amp)
-
-    def _seen(self, train_loader: Iterable[Any]) -> list[Tensor]:
-        """Inputs by which norms are calibrated."""
-        seen = pairs(train_loader, device_of(self.network))
-        return [inputs for inputs, _ in islice(seen, CALIBRATION)]
+    def _measure(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Measurement:
+        """What is to be known of the network as it stands; nothing of this stays in it."""
+        assert self.config.measure is not None
+        return measure(
+            self.network,
+            self.config,
+            self.temperature.value,
+            self.criterion,
+            train_loader,
+            val_loader,
+            Effort.in_passing(self.config.measure),
+            self.config.seed,
+        )
 
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion

@@ -109,16 +109,16 @@ def _to_decide(operations: int | None) -> float:
     return math.log(max(operations - 1, 1)) / 2 if operations is not None else 0.0
 
 
-def gradient_imbalance(alpha: Rate, weights: Rate) -> Finding:
+def gradient_imbalance(alpha: Rate | None, weights: Rate | None) -> Finding:
     """Whether one of the two moves so much faster that the other stands still for it.
 
     Args:
-        alpha: how fast the architecture parameters would be moved.
+        alpha: how fast the architecture parameters would be moved; None if that isn't finite.
         weights: likewise, at the peak of their learning rate.
     """
     low, high = BALANCED
     threshold = f"outside {low:g} to {high:g}"
-    if not math.isfinite(alpha.gradient + weights.gradient):
+    if alpha is None or weights is None:
         return not_measured("gradient imbalance", "a gradient isn't finite")
     if not alpha.gradient:
         return Finding(

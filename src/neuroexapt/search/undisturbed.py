@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from neuroexapt.errors import DataError
 from neuroexapt.signals.untouched import untouched
-from neuroexapt.training import first_batch
-from neuroexapt.training.loaders import pairs
+from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
 
@@ -22,30 +21,39 @@ def undisturbed(network: nn.Module, loaders: Iterable[Iterable[Any]]) -> Iterato
 
     Args:
         network: with decisions.
-        loaders: that are drawn from inside; generators of their own are put back too.
+        loaders: that are drawn from inside; generators of their own, and the epoch that they were
+            told, are put back too. Those that know their epoch are told the first one, so that
+            they bring the same samples whenever it is looked.
     """
+    told = [(loader, epoch) for loader in loaders if (epoch := _epoch(loader)) is not None]
     held = [(g, g.get_state()) for loader in loaders for g in _generators(loader)]
     with untouched(network, device_of(network)):
         try:
+            for loader, _ in told:
+                tell_epoch(loader, 0)
             yield
         finally:
             for generator, state in held:
                 generator.set_state(state)
+            for loader, epoch in told:
+                tell_epoch(loader, epoch)
 
 
 def first_samples(
     loader: Iterable[Any], count: int, device: torch.device
 ) -> list[tuple[Tensor, Tensor]]:
-    """A loader's first batches, as many as hold so many samples; fewer if it has no more.
+    """A loader's first samples, in its batches, of which the last is cut; fewer if it has no more.
 
     Raises:
         DataError: if the loader yields nothing usable, or is used up by being looked at.
     """
-    first_batch(loader)
+    check_repeatable(loader)
     found: list[tuple[Tensor, Tensor]] = []
-    for batch in batches(loader, device):
-        found.append(batch)
-        if sum(len(inputs) for inputs, _ in found) >= count:
+    left = max(count, 2)  # norms can't go by less
+    for inputs, targets in batches(loader, device):
+        found.append((inputs[:left], targets[:left]))
+        left -= len(inputs)
+        if left < 2:
             break
     return found
 
@@ -79,3 +87,9 @@ def _generators(loader: Iterable[Any]) -> list[torch.Generator]:
     )
     found = [getattr(part, "generator", None) for part in parts]
     return [generator for generator in found if isinstance(generator, torch.Generator)]
+
+
+def _epoch(loader: object) -> int | None:
+    """Which epoch a loader was told, if it tells."""
+    epoch = getattr(loader, "epoch", None)
+    return epoch if hasattr(loader, "set_epoch") and isinstance(epoch, int) else None

@@ -1,0 +1,50 @@
+"""How good the likeliest operations are alone, by norms that know what these give."""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuroexapt.search.decisions import commit
+from neuroexapt.training import Evaluation, evaluate
+from neuroexapt.training.calibrate import calibrated, recalibrate
+from neuroexapt.training.loaders import pairs
+from neuroexapt.training.modes import device_of
+
+CALIBRATION = 8
+"""Training batches that a committed network's norms are estimated on before it is judged."""
+
+
+def judge(
+    network: nn.Module,
+    train_loader: Iterable[Any] | None,
+    val_loader: Iterable[Any],
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    *,
+    amp: bool,
+) -> Evaluation:
+    """Evaluate the likeliest operations, which run from now on.
+
+    Args:
+        network: with decisions.
+        train_loader: by which norms are calibrated for this; None where they know already, as those
+            of a network do that is trained as it is.
+        val_loader: held-out data.
+        criterion: outputs and targets to a mean loss.
+        amp: run in half precision.
+    """
+    commit(network)
+    with calibrated(network, [] if train_loader is None else _seen(network, train_loader)):
+        return evaluate(network, val_loader, criterion, amp=amp)
+
+
+def settle(network: nn.Module, train_loader: Iterable[Any]) -> None:
+    """Leave the norms calibrated for the likeliest operations, which run from now on."""
+    commit(network)
+    recalibrate(network, _seen(network, train_loader))
+
+
+def _seen(network: nn.Module, train_loader: Iterable[Any]) -> list[Tensor]:
+    found = islice(pairs(train_loader, device_of(network)), CALIBRATION)
+    return [inputs for inputs, _ in found]
