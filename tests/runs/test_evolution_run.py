@@ -126,7 +126,7 @@ while True:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    deadline = time.monotonic() + 0.4 + 0.15 * kills
+    deadline = time.monotonic() + 0.5 + 0.3 * kills
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
