@@ -42,7 +42,7 @@ def main() -> None:
     if args.what == "run":
         for job in _mine(args):
             _run(job, place, args)
-        if args.regime == "quick":
+        if args.regime == "quick" and args.seed is None:  # a process of one run has one
             write_summary(results)
     elif args.what == "sum":
         write_summary(results)

@@ -37,7 +37,7 @@ from neuroexapt.training import (
 STEPS = 4
 """Growths, evenly spread over the compute until `UNTIL`."""
 UNTIL = 0.6
-STATISTICS = 8
+STATISTICS = 2
 """Batches that a growth looks at."""
 SCALES = (0.03, 0.1, 0.3, 1.0)
 """Sizes of the new weights that are tried at each growth: TINY's line search."""
@@ -94,6 +94,19 @@ def _vgg(data: DataSplits, start: int, end: int) -> Any:
     )
 
 
+def _forget_shapes(model: nn.Module) -> None:
+    """Let statistics take the shape that they have at the next growth.
+
+    After a growth GroMo 0.1.0 expects (in + 1) k k numbers of a layer with a bias, which are
+    in k k + 1, so that a second growth fails on its own check.
+    """
+    for module in model.modules():
+        for name in ("_tensor_s", "tensor_m"):
+            statistic = getattr(module, name, None)
+            if statistic is not None:
+                statistic._shape = None
+
+
 class _Growing:
     """A training that grows as it goes."""
 
@@ -126,7 +139,7 @@ class _Growing:
             found = evaluate(self.model, validation, self.criterion)
             self.curve.append([self.flops / PFLOP, found.accuracy, *self._cost()])
             epoch += 1
-            while self.done < STEPS and self.progress >= UNTIL * (self.done + 1) / STEPS:
+            if self.done < STEPS and UNTIL * (self.done + 1) / STEPS <= self.progress < 1:
                 self._grow()
         test = self._batches(self.data.test)
         tested = evaluate(self.model, test, self.criterion, views=self.recipe.views)
@@ -195,6 +208,7 @@ class _Growing:
         self.model.reset_computation()
         for layer in layers:
             layer.delete_update()
+        _forget_shapes(self.model)
         self.model.zero_grad()
         self.flops, self.overhead = self.flops + spent, self.overhead + spent
         self.optimizer = build_optimizer(self.model, self.recipe)

@@ -71,7 +71,8 @@ def _settings(job: Job, place: Place) -> dict[str, Any]:
     channels = max(enough, default=min(regime.channels))
     epochs = max(round(affordable[channels]), FEWEST_EPOCHS)
     arm = job.contender.removeprefix("aso-se-")
-    recipe = configure(known_settings(job, place) | {"epochs": 1, "recipe": regime.recipe}).recipe
+    given = {"epochs": 1, "recipe": regime.recipe}
+    recipe = configure(known_settings(job, place) | given).recipe
     search = ARMS[arm](job.max_flops, job.seed, epochs).model_copy(update={"recipe": recipe})
     return {
         "space": "aso-se",

@@ -177,7 +177,7 @@ REGIMES: Mapping[str, Regime] = {
             model="networks:airbench-{}".format,
             recipe={
                 "base": "airbench",
-                "batch_size": 64,
+                "batch_size": 128,
                 "augment": {"shift": 1},
                 "views": "plain",
             },
