@@ -191,6 +191,15 @@ def test_learning_is_told_by_the_most_frequent_class(valid, train, majority, exp
     assert severity("not learning", found, majority) == expected
 
 
+def test_search_that_has_only_begun_is_not_blamed_for_knowing_nothing():
+    known = {"val_accuracy": 0.1, "train_accuracy": 0.1, "flops": 10}
+    assert severity("not learning", history(SOUND, 9, **known)) == "notice"
+    assert severity("not learning", history(SOUND, 10, **known)) == "critical"
+    limited = SOUND.model_copy(update={"max_flops": 41.0})
+    assert severity("not learning", history(limited, 30, **known)) == "notice"
+    assert severity("not learning", history(limited, 2, **known | {"flops": 11})) == "critical"
+
+
 def test_history_says_what_it_can_not_tell():
     found = diagnose_history(history(SOUND, 20))
     for check in ("shared samples", "curvature", "operation overfit", "gradient imbalance"):

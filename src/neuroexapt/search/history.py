@@ -13,6 +13,8 @@ from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.separation import alpha_steps, leakage
 from neuroexapt.search.stagnation import alpha_stagnation, gumbel_saturation, temperature_at_floor
 
+YOUNG = 0.25
+"""Share of a search in which a network isn't blamed yet for knowing nothing."""
 WINDOW = 10
 """Epochs that are looked back on."""
 _OF_ALPHA: tuple[Check, ...] = (
@@ -50,6 +52,14 @@ class SearchHistory(BaseModel):
     def measured(self) -> tuple[Measurement, ...]:
         """What was measured on the way, earliest first."""
         return tuple(epoch.measured for epoch in self.epochs if epoch.measured is not None)
+
+    @property
+    def is_young(self) -> bool:
+        """Whether less than a quarter of the search is through, by its FLOPs if these end it."""
+        if not self.epochs:
+            return True
+        limit, through = self.config.max_flops, len(self.epochs) / self.config.epochs
+        return (self.epochs[-1].flops / limit if limit else through) < YOUNG
 
     @property
     def turn(self) -> int:
@@ -119,6 +129,9 @@ def _learning(history: SearchHistory, majority: float | None) -> Finding | None:
     if majority is None:
         return None
     found = not_learning(last.val_accuracy, majority, config.recipe.lr, history.num_held_out)
+    if found.severity == "critical" and history.is_young:
+        so_far = f"{found.meaning} So far: it has only begun."
+        return found.model_copy(update={"severity": "notice", "meaning": so_far, "remedy": ""})
     if found.severity == "ok" or last.phase == "final":
         return found
     if newest is not None and newest.supernet is not None:
