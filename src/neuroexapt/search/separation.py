@@ -113,12 +113,12 @@ def gradient_imbalance(alpha: Rate | None, weights: Rate | None) -> Finding:
     """Whether one of the two moves so much faster that the other stands still for it.
 
     Args:
-        alpha: how fast the architecture parameters would be moved; None if that isn't finite.
+        alpha: how fast the architecture parameters would be moved; None if that isn't known.
         weights: likewise, at the peak of their learning rate.
     """
     low, high = BALANCED
     threshold = f"outside {low:g} to {high:g}"
-    if alpha is None or weights is None:
+    if alpha is None or weights is None or not math.isfinite(alpha.gradient + weights.gradient):
         return not_measured("gradient imbalance", "a gradient isn't finite")
     if not alpha.gradient:
         return Finding(
