@@ -1,5 +1,7 @@
 """Searches that measure themselves: what is recorded, and that nothing else is changed by it."""
 
+import logging
+
 import pytest
 import torch
 from torch import Tensor
@@ -197,6 +199,17 @@ def test_gradients_that_are_not_finite_are_no_numbers():
     )
     assert (found.alpha, found.weights, found.agreements, found.eigenvalue) == (None,) * 4
     assert found.supernet is not None
+
+
+def test_search_goes_on_where_it_cannot_be_measured(caplog):
+    """Single samples: a search takes them, but nothing can be told of their gradients."""
+    generator = torch.Generator().manual_seed(0)
+    single = [[(torch.randn(1, 1, 8, 8, generator=generator), torch.arange(1))] for _ in range(2)]
+    search = searching(QUICK.model_copy(update={"epochs": 3, "final": None}))
+    with caplog.at_level(logging.WARNING):
+        found = list(search.run(*single))
+    assert [record.measured for record in found] == [None] * 3
+    assert "can't be measured: the loader yields single samples" in caplog.text
 
 
 @pytest.mark.parametrize("settings", [{"every": 0}, {"samples": 2}])

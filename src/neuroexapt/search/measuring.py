@@ -1,5 +1,6 @@
 """Measuring a search while it goes: fresh gradients, draws and accuracies, and no trace of it."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.errors import TrainingError
+from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.search.agreement import Agreements, agreement, summed
 from neuroexapt.search.balance import Draw, Rate, rate
 from neuroexapt.search.config import MeasureConfig, SearchConfig
@@ -22,6 +23,8 @@ from neuroexapt.search.saturation import saturation
 from neuroexapt.search.undisturbed import batches, first_samples, undisturbed
 from neuroexapt.training.loop import num_correct
 from neuroexapt.training.modes import device_of
+
+_log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -161,6 +164,30 @@ def measure(
         num_samples=whole.num_samples,
         eigenvalue=found if math.isfinite(found) else None,
     )
+
+
+def measure_in_passing(
+    network: nn.Module,
+    config: SearchConfig,
+    temperature: float,
+    criterion: Criterion,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any],
+) -> Measurement | None:
+    """Look at a search on its way, as its settings say; see `measure`.
+
+    Returns:
+        None where that can't be done, since single samples come or memory is short: a search
+        doesn't end for what only looks at it.
+    """
+    assert config.measure is not None
+    effort = Effort.in_passing(config.measure)
+    loaders = (train_loader, val_loader)
+    try:
+        return measure(network, config, temperature, criterion, *loaders, effort, config.seed)
+    except (DataError, torch.OutOfMemoryError) as error:
+        _log.warning("the search goes on, but can't be measured: %s", error)
+        return None
 
 
 def _seed(device: torch.device, seed: int) -> None:

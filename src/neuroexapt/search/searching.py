@@ -17,8 +17,7 @@ from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
 from neuroexapt.search.heard import check_heard, check_traceable
 from neuroexapt.search.judging import judge, settle
 from neuroexapt.search.loaders import endless, read_beside
-from neuroexapt.search.measurement import Measurement
-from neuroexapt.search.measuring import Effort, measure
+from neuroexapt.search.measuring import measure_in_passing
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -151,7 +150,10 @@ class Searching:
             self._grow(val_loader)
         if self.finished and phase != "final":
             settle(self.network, train_loader)
-        measured = self._measure(train_loader, val_loader) if config.measures(epoch) else None
+        measured = None
+        if config.measures(epoch):
+            judged = (self.network, config, self.temperature.value, self.criterion)
+            measured = measure_in_passing(*judged, train_loader, val_loader)
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,
@@ -206,20 +208,6 @@ class Searching:
     def _alpha_step(self, inputs: Tensor, targets: Tensor) -> None:
         self.steps.step(self.network, inputs, targets, self.criterion)
         self._count(inputs, 1 + BACKWARD)
-
-    def _measure(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Measurement:
-        """What is to be known of the network as it stands; nothing of this stays in it."""
-        assert self.config.measure is not None
-        return measure(
-            self.network,
-            self.config,
-            self.temperature.value,
-            self.criterion,
-            train_loader,
-            val_loader,
-            Effort.in_passing(self.config.measure),
-            self.config.seed,
-        )
 
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion
