@@ -114,29 +114,62 @@ def test_evolution_counts_among_the_flops() -> None:
     assert history[2].flops - history[1].flops > told.flops
 
 
-def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been() -> None:
-    """Held-out data of one class that the model knows: nothing can be better."""
-    sure = [(inputs[targets == 1], targets[targets == 1]) for inputs, targets in bright(2)]
-    easy = {"recipe": {"lr": 1e-4}}
-    outcomes = []
-    for evolution in (EVOLVING["evolution"], None):
-        net = model()
-        with torch.no_grad():
-            net[-1].bias.copy_(torch.tensor([-50.0, 50.0, -50.0]))
-        trainer = DNMTrainer(
-            LivingModel(net, sure[0][0][:4]), EVOLVING | easy | {"evolution": evolution}
-        )
-        torch.manual_seed(3)
-        inputs, targets = (torch.cat(parts) for parts in zip(*bright(4), strict=True))
-        loader = DataLoader(TensorDataset(inputs, targets), batch_size=32, shuffle=True)
-        evolved, history, changes = trainer.train_with_dynamic_morphogenesis(loader, sure, 3)
-        assert not changes
-        outcomes.append((trainer, evolved.state_dict(), [r.train_loss for r in history]))
-    (trainer, mine, losses), (_, theirs, others) = outcomes
-    assert [told.taken for told in trainer.successions] == [False]
+SURE = [(inputs[targets == 1], targets[targets == 1]) for inputs, targets in bright(2)]
+"""Held-out data of one class only."""
+
+
+def beyond_compare(evolution: dict[str, Any] | None, **settings: Any) -> Any:
+    """Train a model that knows `SURE` already, so that nothing can be better."""
+    net = model()
+    with torch.no_grad():
+        net[-1].bias.copy_(torch.tensor([-50.0, 50.0, -50.0]))
+    config = EVOLVING | {"recipe": {"lr": 1e-4}, "evolution": evolution} | settings
+    trainer = DNMTrainer(LivingModel(net, SURE[0][0][:4]), config)
+    torch.manual_seed(3)
+    inputs, targets = (torch.cat(parts) for parts in zip(*bright(4), strict=True))
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=32, shuffle=True)
+    return trainer, *trainer.train_with_dynamic_morphogenesis(loader, SURE, 5)
+
+
+GROWING = {"growth": {"every": 1, "entropy_threshold": 0.1, "split_probability": 1.0}}
+
+
+@pytest.mark.parametrize("growth", [{}, GROWING], ids=["trained", "grown"])
+def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been(growth: Any) -> None:
+    trainer, evolved, history, changes = beyond_compare(EVOLVING["evolution"], **growth)
+    plain, expected, records, others = beyond_compare(None, **growth)
+    assert [told.taken for told in trainer.successions] == [False, False]
     assert all(told.before == 1.0 for told in trainer.successions)
-    assert losses == others
+    assert [record.train_loss for record in history] == [r.train_loss for r in records]
+    assert [change.edit for change in changes] == [change.edit for change in others]
+    assert bool(changes) == bool(growth)
+    assert history[-1].flops - records[-1].flops == sum(t.flops for t in trainer.successions)
+    assert trainer.grower.flops == plain.grower.flops
+    mine, theirs = evolved.state_dict(), expected.state_dict()
+    assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_newborns_of_growth_and_of_evolution_are_trained_as_such() -> None:
+    splits = {"entropy_threshold": 0.1, "split_probability": 1.0, "sensing_share": 1.0}
+    trainer, evolved, _, changes = trained(bright(6), epochs=3, growth={"every": 2} | splits)
+    (told,) = trainer.successions
+    assert told.taken
+    assert trainer.grower.growths
+    assert len(changes) == len(trainer.grower.growths) + len(told.edits)
+    watched = {id(brood.parameter) for brood in trainer.grower.nursery.broods}
+    assert watched <= {id(parameter) for parameter in evolved.parameters()}
+    added = [item.new for item in changes[-1].ancestry if item.old is None]
+    new = {id(tensor) for tensor in added if isinstance(tensor, nn.Parameter)}
+    assert new
+    assert new <= watched
+
+
+def test_no_evolution_begins_once_the_budget_is_spent() -> None:
+    spent, _, history, _ = trained(bright(6), epochs=3, budget={"train_flops": 1.0})
+    assert spent.successions == []
+    going, *_ = trained(bright(6), epochs=3, budget={"train_flops": float(history[-1].flops)})
+    assert len(going.successions) == 1
 
 
 def test_limits_of_growth_hold_for_evolution_too() -> None:

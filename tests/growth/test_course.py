@@ -107,3 +107,12 @@ def test_course_goes_on_from_its_state():
     course.note(0.6, 0.1, 700.0)
     again = Course.of(json.loads(json.dumps(course.state_dict())))
     assert again == course
+
+
+def test_course_that_restarts_knows_no_trend_and_keeps_counting():
+    course = after([0.5] * 6, [1 / n for n in range(1, 7)])
+    course.grew()
+    course.restart()
+    assert course.elasticity() is None
+    assert course.consequence() is None
+    assert course.epoch == 6

@@ -25,6 +25,7 @@ from neuroexapt import (
     LivingModel,
     Split,
     TrainingError,
+    Widen,
 )
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import check_flops, one_check
@@ -442,3 +443,19 @@ def test_newborns_are_warmed_up_by_default() -> None:
 def test_loss_that_is_no_number_is_refused(loss: Any) -> None:
     with pytest.raises(ValueError, match=r"loss is .*the mean loss on held-out data"):
         grower().step(batches(), metric=0.1, loss=loss)
+
+
+def test_growth_gives_way_to_weights_from_elsewhere() -> None:
+    """Newborns stay the model's own, and what came from elsewhere isn't put down to them."""
+    growing = grower()
+    growing.step(batches(), metric=0.5, loss=1.0)
+    born = len(growing.nursery.broods)
+    changes = [growing.living.apply(Widen(group="0", count=1), growing.optimizer)]
+    growing.give_way(changes, metric=0.6)
+    known = {id(parameter) for parameter in growing.living.parameters()}
+    assert all(id(brood.parameter) in known for brood in growing.nursery.broods)
+    assert len(growing.nursery.broods) > born > 0
+    total = sum(growth.followed or 0.0 for growth in growing.growths)
+    growing.step(batches(), metric=0.9, loss=0.1)
+    assert total == pytest.approx(0.1)
+    assert sum(g.followed or 0.0 for g in growing.growths if g.epoch == 1) == pytest.approx(0.1)

@@ -72,7 +72,7 @@ def succeed(
         population = evolution.population([loop.living])
         for _ in range(num_generations):
             population = evolution.evolve_generation(population)
-    loop.training_flops += evolution.flops
+    loop.other_flops += evolution.flops
     best = min(population, key=_merit)
     new = best.genome.edits[len(loop.living.edits) :]
     taken = best.excess <= 0 and best.told["accuracy"] > before
@@ -85,7 +85,7 @@ def succeed(
         flops=evolution.flops,
         generations=tuple(evolution.history),
     )
-    return told, _replaced(loop, best) if taken else []
+    return told, _replaced(loop, best, before) if taken else []
 
 
 def _merit(member: Network) -> tuple[float, float, float]:
@@ -93,12 +93,14 @@ def _merit(member: Network) -> tuple[float, float, float]:
     return max(member.excess, 0.0), member.scores["error"], member.scores["params"]
 
 
-def _replaced(loop: Loop, member: Network) -> list[Change]:
-    """Make a loop's model what a member is; the optimiser follows what is inherited."""
+def _replaced(loop: Loop, member: Network, before: float) -> list[Change]:
+    """Make a loop's model what a member is; optimiser and grower follow what is inherited."""
     living, genome = loop.living, member.genome
     changes = [
         edit.apply_to(living, loop.optimizer, check=False, replaying=True)
         for edit in genome.edits[len(living.edits) :]
     ]
     genome.load_into(living)
+    if loop.grower is not None:
+        loop.grower.give_way(changes, before)
     return changes

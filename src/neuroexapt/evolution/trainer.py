@@ -30,7 +30,8 @@ class DNMConfig(BaseModel):
     Attributes:
         recipe: optimiser, schedule and regularisation.
         growth: when and how much to grow.
-        budget: limits of growth, and of evolution where that has none of its own.
+        budget: limits of growth, and of evolution where that has none of its own; once its
+            training FLOPs are spent, neither begins any more.
         evolution: how a population of networks is evolved from the model every so many epochs; None
             for never, since a generation trains several networks. Recipe and seed are the
             trainer's, with the learning rate of the moment; `founding` and `max_flops` do nothing.
@@ -140,7 +141,9 @@ class DNMTrainer:
         return living, loop.history, changes
 
     def _is_time(self, loop: Loop) -> bool:
-        return not loop.finished and loop.epoch % self.config.evolve_every == 0
+        """An evolution is due, there is training to follow it, and the budget isn't spent."""
+        due = not loop.finished and loop.epoch % self.config.evolve_every == 0
+        return due and not self.config.budget.spent(loop.flops)
 
     def _settings(self, evolution: EvolutionConfig, loop: Loop) -> EvolutionConfig:
         """The evolution's settings, with what it has from the trainer."""

@@ -115,6 +115,10 @@ class Course:
             self.mark = Mark(*self._present(), self.elasticity(), jitter(*self._recent()))
         self.metrics = []
 
+    def restart(self) -> None:
+        """Forget the trend: what comes next doesn't continue it."""
+        self.metrics, self.log_compute, self.log_losses, self.mark = [], [], [], None
+
     def _present(self) -> tuple[float, float]:
         """Median logarithms of the last epochs' compute and loss, none from before a growth."""
         count = max(min(len(self.metrics), RECENT), 1)

@@ -41,6 +41,7 @@ class Loop:
         grower: grows the model; None to train it as it is.
         history: one record an epoch, those before a resume included.
         training_flops: FLOPs of the training steps so far.
+        other_flops: FLOPs of what else was trained meanwhile, as by evolutions.
         scaler: for float16.
     """
 
@@ -53,14 +54,16 @@ class Loop:
     grower: Grower | None = None
     history: History = field(default_factory=History)
     training_flops: int = 0
+    other_flops: int = 0
     scaler: torch.amp.GradScaler | None = None
     _lr: float = 0.0
     _counted: tuple[Any, int] | None = None
 
     @property
     def flops(self) -> int:
-        """FLOPs so far: training steps, sensing and edit checks."""
-        return self.training_flops + (self.grower.flops if self.grower is not None else 0)
+        """FLOPs so far: training steps, sensing, edit checks, and what else was trained."""
+        grown = self.grower.flops if self.grower is not None else 0
+        return self.training_flops + self.other_flops + grown
 
     @property
     def epoch(self) -> int:
@@ -129,7 +132,9 @@ class Loop:
         progress = self.progress()
         if self.grower is None or progress >= 1:
             return []
-        return self.grower.step(train_loader, accuracy, progress, self.training_flops, loss)
+        return self.grower.step(
+            train_loader, accuracy, progress, self.training_flops, loss, self.other_flops
+        )
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:
         """Set the first step's learning rate; give what sets the next ones' and counts FLOPs."""

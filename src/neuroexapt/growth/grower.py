@@ -116,6 +116,7 @@ class Grower:
         progress: float = 0.0,
         train_flops: float = 0.0,
         loss: float | None = None,
+        other_flops: float = 0.0,
     ) -> list[Change]:
         """Count an epoch, and grow if it is time.
 
@@ -127,6 +128,7 @@ class Grower:
                 its share.
             loss: on held-out data. With it the arbiter weighs growth against training on, and
                 learns from what followed.
+            other_flops: spent on anything else, for the budget only.
 
         Returns:
             What changed; empty most of the time.
@@ -150,7 +152,7 @@ class Grower:
             return self._stop(
                 f"{progress:.0%} of the training is done; the rest trains newborns{self._waited()}"
             )
-        if self.budget.spent(train_flops + self.flops):
+        if self.budget.spent(train_flops + self.flops + other_flops):
             self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
         if not self._course.is_due(self.config):
@@ -162,6 +164,22 @@ class Grower:
             return self._wait()
         self._close(metric)
         return self._grow(train_loader, metric, scope, most_flops)
+
+    def give_way(self, changes: Iterable[Change], metric: float) -> None:
+        """Go on with weights that this training didn't lead to, as those of a better network.
+
+        Newborns are followed across the changes, and trained as such. What followed earlier growths
+        ends here, as does the trend of the losses: neither tells anything of what comes next.
+
+        Args:
+            changes: that were made to the model to take the weights in, in order; none if it has
+                kept its structure.
+            metric: as it was before.
+        """
+        self._close(metric)
+        for change in changes:
+            self.nursery.admit(change)
+        self._course.restart()
 
     def _wait(self) -> list[Change]:
         """Let an occasion to grow pass, since sensing would take more than its share."""
