@@ -368,7 +368,8 @@ def evolution_section(table: dict[str, Any], summary: dict[str, Any]) -> str:
 
 Hypervolume of what {table["look_ups"]} different cells of NAS-Bench-201 come to by the table, no
 training: test error on CIFAR-10 after 200 epochs, and multiply-accumulates; {count} seeds. The
-whole table's front has {true:.4f}. The settings were chosen on ten other seeds.
+whole table's front has {true:.4f}. The settings were chosen on some 180 other
+seeds of the same table, so how well they suit other spaces isn't known.
 
 | way | hypervolume | worst seed |
 | --- | ---: | ---: |
