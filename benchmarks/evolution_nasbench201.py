@@ -16,8 +16,8 @@ pymoo                its NSGA-II with its own operators for integers
 random               cells evenly drawn
 
 The settings of evolution and pymoo were chosen on seeds from 100 on, never on 0 to 9: 100 to 199,
-1000 to 1039 and 2000 to 2039. The table that they were chosen on is the one that is scored by. Writes
-nasbench201.json and the key "nasbench201" of summary.json in benchmarks/results/evolution; with --dry, nothing.
+1000 to 1039 and 2000 to 2039, by the table that is scored by. Writes nasbench201.json and the key
+"nasbench201" of summary.json in benchmarks/results/evolution; with --dry, nothing.
 """
 
 import argparse
