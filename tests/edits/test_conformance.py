@@ -158,9 +158,9 @@ def test_group_edits_preserve_in_float64(family):
 
 @each_family
 def test_group_edits_preserve_in_float32(family):
-    """The same in float32, each edit against the outputs just before it: rounding adds up."""
+    """Likewise in float32, each edit against the outputs just before it: rounding adds up."""
     subject = Subject(family, torch.float32)
-    for name in subject.growable:
+    for name in subject.some_growable(2):
         for edit in (
             Split(group=name, units=(0,)),
             Widen(group=name, count=1),
@@ -203,18 +203,18 @@ def places(subject: Subject, count: int) -> list[str]:
     return subject.random.sample(names, min(count, len(names)))
 
 
-@pytest.mark.parametrize("form", ["residual", "bottleneck", "inverted", "identity"])
 @each_family
-def test_deepen_preserves_wherever_it_is_accepted(family, form):
+def test_deepen_preserves_wherever_it_is_accepted(family):
     """What it refuses, it refuses for a reason, and not because the function would change."""
     subject, changes = Subject(family), []
-    for name in places(subject, 5):
-        try:
-            changes.append(subject.preserve(Deepen(after=name, form=form), check=False))
-        except EditError as error:
-            assert "would change" not in str(error)
+    for form in ("residual", "bottleneck", "inverted", "identity"):
+        for name in places(subject, 3):
+            try:
+                changes.append(subject.preserve(Deepen(after=name, form=form), check=False))
+            except EditError as error:
+                assert "would change" not in str(error)
+    grads = gradients(subject)
     for change in changes:
-        grads = gradients(subject)
         assert any(grads[id(item.new)].any() for item in change.ancestry)
 
 
@@ -228,37 +228,38 @@ def test_connect_preserves_wherever_it_is_accepted(family):
             changes.append(subject.preserve(edit, check=False))
         except EditError as error:
             assert "would change" not in str(error)
+    grads = gradients(subject)
     for change in changes:
         (item,) = change.ancestry
-        assert gradients(subject)[id(item.new)].any()
+        assert grads[id(item.new)].any()
 
 
-@pytest.mark.parametrize("form", ["channels", "positions"])
 @each_family
-def test_attend_preserves_wherever_it_is_accepted(family, form):
+def test_attend_preserves_wherever_it_is_accepted(family):
     subject, changes = Subject(family), []
     for name in places(subject, 3):
         (source,) = places(subject, 1)
-        edits = [Attend(after=name, form=form)]
-        if form == "channels":
-            edits.append(Attend(after=name, source=source))
-        for edit in edits:
+        for edit in (
+            Attend(after=name, form="channels"),
+            Attend(after=name, source=source),
+            Attend(after=name, form="positions"),
+        ):
             try:
                 changes.append(subject.preserve(edit, check=False))
             except EditError as error:
                 assert "would change" not in str(error)
+    grads = gradients(subject)
     for change in changes:
-        grads = gradients(subject)
         assert any(grads[id(item.new)].any() for item in change.ancestry)
 
 
 @each_family
 def test_activate_preserves_and_settles(family):
-    """Every activation towards every candidate in turn; back again is exact, forth is not."""
+    """Activations towards every candidate in turn; back again is exact, forth is not."""
     subject = Subject(family)
     names = activations(subject.living)
     accepted = []
-    for index, name in enumerate(names):
+    for index, name in enumerate(subject.random.sample(names, min(len(names), 6))):
         to = list(CANDIDATES)[index % len(CANDIDATES)]
         try:
             accepted.append(subject.preserve(Activate(node=name, to=to), check=False))
@@ -289,7 +290,8 @@ def loss_of(subject: Subject):
 @each_family
 def test_gradmax_preserves_on_every_group(family, dtype):
     subject = Subject(family, dtype)
-    for name in subject.growable:
+    every = dtype == torch.float64
+    for name in subject.growable if every else subject.some_growable(2):
         subject.expected = outputs(subject.living, subject.inputs)
         widen = Widen(group=name, count=1, init="gradmax")
         subject.preserve(widen, check=False, loss=loss_of(subject))
@@ -306,33 +308,29 @@ def first_accepted(subject: Subject, edits: Iterable[Edit]) -> None:
 
 
 def grow(subject: Subject) -> Iterator[None]:
-    """One edit of each kind in random places, each with its own check as well."""
+    """One edit of each kind in random places and forms, each with its own check as well."""
 
     def group() -> str:
         return subject.random.choice(subject.growable)
 
     if subject.growable:
         yield subject.preserve(Split(group=group(), units=(0,)))
-        yield subject.preserve(Widen(group=group(), count=1))
-        yield subject.preserve(Widen(group=group(), count=2, init="paired"))
-        widen = Widen(group=(name := group()), count=2, init="gradmax")
+        init = subject.random.choice(("random", "paired", "gradmax"))
+        widen = Widen(group=(name := group()), count=2, init=init)
         yield subject.preserve(widen, loss=loss_of(subject))
-        last = subject.living.group(name).size - 1
-        yield subject.preserve(Prune(group=name, units=(last,)))
-    for form in ("residual", "bottleneck", "inverted", "identity"):
-        yield first_accepted(
-            subject, [Deepen(after=name, form=form) for name in places(subject, 6)]
-        )
-    pairs = [(places(subject, 1)[0], places(subject, 1)[0]) for _ in range(6)]
+        if init != "paired":
+            last = subject.living.group(name).size - 1
+            yield subject.preserve(Prune(group=name, units=(last,)))
+    form = subject.random.choice(("residual", "bottleneck", "inverted", "identity"))
+    yield first_accepted(subject, [Deepen(after=name, form=form) for name in places(subject, 4)])
+    pairs = [(places(subject, 1)[0], places(subject, 1)[0]) for _ in range(4)]
     yield first_accepted(subject, [Connect(source=a, target=b) for a, b in pairs])
-    for form in ("channels", "positions"):
-        yield first_accepted(
-            subject, [Attend(after=name, form=form) for name in places(subject, 6)]
-        )
+    form = subject.random.choice(("channels", "positions"))
+    yield first_accepted(subject, [Attend(after=name, form=form) for name in places(subject, 3)])
     yield first_accepted(
         subject, [Activate(node=name, to="gelu") for name in activations(subject.living)]
     )
-    if (last := subject.living.edits[-1]).kind == "activate":
+    if subject.living.edits and (last := subject.living.edits[-1]).kind == "activate":
         blend = f"edit{len(subject.living.edits) - 1}.blend"
         yield subject.preserve(Settle(blend=blend, keep="first"))
         yield subject.preserve(last)
@@ -347,7 +345,7 @@ def test_lineage_persists_and_replays(family):
     olds = [subject.living.graph_module]
     for _ in grow(subject):
         olds.append(subject.living.graph_module)
-    for old in olds:
+    for old in olds[::4]:
         assert_same_outputs(outputs(old, subject.inputs), subject.expected)
 
     edits = load_edits(json.loads(json.dumps(dump_edits(subject.living.edits))))

@@ -29,7 +29,7 @@ while True:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    deadline = time.monotonic() + 0.2 + 0.06 * kills
+    deadline = time.monotonic() + 0.2 * 1.2**kills
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -133,7 +133,7 @@ def test_rewind_killed_before_any_of_its_changes_ends_as_if_unbroken(tmp_path: P
     assert files(killed[0]) == files(original)
     for folder in killed[1:]:
         assert not (folder / "summary.json").exists()
-        if (folder / fourth.relative_to(original)).exists():
+        if int(folder.name) % 5 == 1 and (folder / fourth.relative_to(original)).exists():
             again = folder.with_suffix(".again")
             shutil.copytree(folder, again)
             resume(again / fourth.relative_to(original))

@@ -63,6 +63,6 @@ def test_load_optimizer_state_refuses_other_parameters():
 
 def test_optimizer_state_refuses_what_would_be_lost():
     optimizer = SGD(nn.Linear(2, 2).parameters(), lr=0.1)
-    optimizer.param_groups[0]["callback"] = print
+    optimizer.param_groups[0]["callback"] = len
     with pytest.raises(RunError, match="SGD keeps a builtin_function_or_method as 'callback'"):
         optimizer_state(optimizer)

@@ -148,17 +148,24 @@ ARBITRATED = {
 }
 
 
+@pytest.fixture(scope="module")
+def arbitrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("arbitrated") / "run"
+    grow(quick(**ARBITRATED), folder)
+    return folder
+
+
 @pytest.mark.parametrize(("kind", "count"), [("grew", 2), ("stepped", 19 * 4), ("trained", 7)])
-def test_resume_with_the_arbiter_ends_as_if_unbroken(tmp_path: Path, kind: str, count: int):
+def test_resume_with_the_arbiter_ends_as_if_unbroken(
+    arbitrated: Path, tmp_path: Path, kind: str, count: int
+):
     """Besides the weights, what it looked at, learnt and who is newborn has to come back."""
-    unbroken = tmp_path / "unbroken"
-    grow(quick(**ARBITRATED), unbroken)
-    edits = of_kind(unbroken, "edit")
+    edits = of_kind(arbitrated, "edit")
     assert {event["epoch"] for event in edits} == {3, 6}
     assert all(event["predicted"] is not None for event in edits)
     folder = broken_off(tmp_path / "run", kind, count, **ARBITRATED)
     resume(folder)
-    assert_same_end(folder, unbroken)
+    assert_same_end(folder, arbitrated)
 
 
 RACED = {"model": "airbench", "recipe": {"base": "airbench", "batch_size": 100}, "epochs": 4}
