@@ -66,6 +66,28 @@ def test_batches_looked_at_again_are_the_same() -> None:
         assert torch.equal(again, first)
 
 
+@pytest.mark.parametrize("an_epoch", [1, 2, 3, 5])
+def test_short_epochs_give_the_batches_of_whole_passes_in_turn(an_epoch: int) -> None:
+    settings = {"seed": 3, "augment": Augment(shift=1, flip=True, cutout=2)}
+    whole = plain(image_set(), 4, **settings)
+    short = plain(image_set(), 4, num_batches=an_epoch, **settings)
+    expected, found = [], []
+    for number in range(an_epoch):
+        whole.set_epoch(number)
+        expected += list(whole)
+    for number in range(len(whole)):
+        short.set_epoch(number)
+        assert len(list(short)) == len(short) == an_epoch
+        found += list(short)
+    for (ours, labels), (theirs, their_labels) in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs) and torch.equal(labels, their_labels)
+
+
+def test_train_batches_take_the_recipes_steps_for_an_epoch() -> None:
+    recipe = Recipe(batch_size=64, steps_per_epoch=3)
+    assert len(list(train_batches(load("digits"), recipe, seed=0))) == 3
+
+
 def test_batches_resumed_go_on_as_if_never_stopped() -> None:
     unbroken, resumed = (plain(image_set(), 3, seed=2, augment=Augment(shift=2)) for _ in range(2))
     epoch(unbroken, 6)
@@ -138,6 +160,7 @@ def test_batches_cut_out_of_the_normalised_image() -> None:
     [
         ({"batch_size": 0}, "batches of 0 cannot be made of 10 images"),
         ({"batch_size": 11, "drop_last": True}, "give a batch size from 1 to 10"),
+        ({"batch_size": 2, "num_batches": 0}, "an epoch of 0 batches is none"),
         ({"batch_size": 2, "mean": (0.5, 0.5)}, "2 means and 1 deviations for images of 1"),
         ({"batch_size": 2, "augment": Augment(shift=4)}, "a shift of 4 pixels leaves nothing"),
     ],

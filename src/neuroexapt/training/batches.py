@@ -24,12 +24,15 @@ class Batches:
     `set_epoch` gives the very same batches: looking at the data, as sensing does, never changes
     what training sees.
 
-    Mirror images alternate: half the images are mirrored in even epochs and the other half in odd
-    ones, so that two epochs show every image both ways, which independent coin flips do not.
+    Mirror images alternate: half the images are mirrored in even passes and the other half in odd
+    ones, so that two passes show every image both ways, which independent coin flips do not.
+
+    An epoch is a pass over the images, or so many batches as it was told: then a pass takes several
+    epochs, or ends amid one.
 
     Attributes:
         images: the image set, on `device`.
-        batch_size: images a batch; the last one may be smaller.
+        batch_size: images a batch; the last one of a pass may be smaller.
         epoch: the epoch whose batches are next.
 
     Source: alternating flip, Jordan 2024, arXiv:2404.00498.
@@ -47,6 +50,7 @@ class Batches:
         augment: Augment | None = None,
         drop_last: bool = False,
         channels_last: bool = False,
+        num_batches: int | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         """Put the images on the device.
@@ -57,10 +61,11 @@ class Batches:
             mean: of each channel, on the scale 0 to 1; subtracted.
             std: of each channel, on the scale 0 to 1; divided by.
             seed: draws order and variations.
-            shuffle: draw a new order every epoch.
+            shuffle: draw a new order every pass.
             augment: how to vary images; None leaves them as they are.
             drop_last: leave out a last batch that is not full.
             channels_last: lay batches out in memory with the channels last; shapes stay.
+            num_batches: an epoch; None for a pass over the images.
             device: where batches are made.
 
         Raises:
@@ -71,6 +76,8 @@ class Batches:
                 f"batches of {batch_size} cannot be made of {len(images)} images; "
                 f"give a batch size from 1 to {len(images)}"
             )
+        if num_batches is not None and num_batches < 1:
+            raise DataError(f"an epoch of {num_batches} batches is none; give at least 1, or None")
         if not len(mean) == len(std) == images.num_channels:
             raise DataError(
                 f"{len(mean)} means and {len(std)} deviations for images of "
@@ -87,7 +94,9 @@ class Batches:
         self.epoch = 0
         self._seed = seed
         self._shuffle = shuffle
-        self._drop_last = drop_last
+        full, rest = divmod(len(self.images), batch_size)
+        self._a_pass = full + bool(rest and not drop_last)
+        self._an_epoch = num_batches or self._a_pass
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         deviations = torch.tensor(std, dtype=torch.float64)
         means = torch.tensor(mean, dtype=torch.float64)
@@ -96,8 +105,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches an epoch."""
-        full, rest = divmod(len(self.images), self.batch_size)
-        return full + bool(rest and not self._drop_last)
+        return self._an_epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this epoch's batches.
@@ -105,7 +113,16 @@ class Batches:
         Yields:
             Images, float32 of shape (B, C, H, W), and labels, int64 of shape (B,).
         """
-        generator = generator_for(self._seed, _EPOCH_STREAM, self.epoch)
+        first = self.epoch * self._an_epoch
+        last = first + self._an_epoch
+        for number in range(first // self._a_pass, (last - 1) // self._a_pass + 1):
+            begin = number * self._a_pass
+            within = range(max(first - begin, 0), min(last - begin, self._a_pass))
+            yield from self._of_pass(number, within)
+
+    def _of_pass(self, number: int, batches: range) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield some of the batches of one pass over the images."""
+        generator = generator_for(self._seed, _EPOCH_STREAM, number)
         num_images, device = len(self.images), self.images.images.device
         order = torch.arange(num_images)
         if self._shuffle:
@@ -114,9 +131,9 @@ class Batches:
         offsets = torch.randint(-largest, largest + 1, (num_images, 2), generator=generator)
         size = torch.tensor(self.images.image_size)
         centres = (torch.rand(num_images, 2, generator=generator) * size).long()
-        flipped = self._flipped()
-        for number in range(len(self)):
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        flipped = self._flipped(number)
+        for batch in batches:
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             index = chosen.to(device)
             images = self.images.images[index]
             if largest:
@@ -155,14 +172,14 @@ class Batches:
             )
         self.set_epoch(state["epoch"])
 
-    def _flipped(self) -> Tensor:
-        """Tell which images this epoch mirrors; bool, shape (N,)."""
+    def _flipped(self, number: int) -> Tensor:
+        """Tell which images a pass mirrors; bool, shape (N,)."""
         num_images = len(self.images)
         if not self._augment.flip:
             return torch.zeros(num_images, dtype=torch.bool)
         generator = generator_for(self._seed, _FLIP_STREAM)
         first = torch.randint(2, (num_images,), generator=generator).bool()
-        return first ^ bool(self.epoch % 2)
+        return first ^ bool(number % 2)
 
 
 def _per_channel(values: Tensor, device: torch.device | str) -> Tensor:
@@ -175,7 +192,7 @@ def train_batches(
     """Return batches of the training part as the recipe wants them.
 
     A last batch that is not full is left out, since BatchNorm cannot train on a single image;
-    another order every epoch leaves out other images.
+    another order every pass leaves out other images.
     """
     return Batches(
         splits.train,
@@ -186,6 +203,7 @@ def train_batches(
         augment=recipe.augment,
         drop_last=True,
         channels_last=recipe.channels_last,
+        num_batches=recipe.steps_per_epoch,
         device=device,
     )
 

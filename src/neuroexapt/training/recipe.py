@@ -30,6 +30,9 @@ class Recipe(BaseModel):
             the last layer's: their steps are that over their number of inputs.
         vector_lr: beside Muon, peak learning rate of biases, norm scales and other vectors.
         batch_size: images a step.
+        steps_per_epoch: steps after which an epoch counts as done, that is, after which the network
+            is validated and may grow; None for a pass over the images. Trainings of few passes are
+            followed more closely with fewer steps.
         label_smoothing: share of the target that is spread over all classes.
         schedule: shape of the learning rate over the budget, see `lr_factor`.
         warmup: share of the budget over which the learning rate rises to its peak.
@@ -51,6 +54,7 @@ class Recipe(BaseModel):
     matrix_lr: float = Field(default=0.1, gt=0)
     vector_lr: float = Field(default=0.02, gt=0)
     batch_size: int = Field(default=128, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     schedule: Literal["cosine", "triangle", "constant"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
