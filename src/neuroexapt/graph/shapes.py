@@ -1,6 +1,7 @@
 """Record, at every node, what it gave for the example input: without computing anything."""
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,17 +11,27 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._pytree import tree_map_only
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import Inputs
-from neuroexapt.graph.rules import elementwise, norms
-from neuroexapt.graph.rules.table import module_rule
+from neuroexapt.graph.leaf import Contents, Seen, contents, looked_into
+from neuroexapt.graph.recall import (
+    Key,
+    OpaqueError,
+    Outcome,
+    call_key,
+    describe,
+    keeps_shape,
+    like,
+    outcome,
+    recall,
+    remember,
+    settings,
+)
 from neuroexapt.graph.shield import shielded
 from neuroexapt.graph.state import preserve_state, restore_state
 from neuroexapt.graph.tracing import trace_in_mode
 
-KEEP_SHAPE = (elementwise.elementwise, elementwise.dropout, norms.batch_norm, norms.instance_norm)
-"""Rules of layers whose output has their input's shape: they need not be run to know it."""
+CALLS = ("call_module", "call_function", "call_method")
 
 NOT_FAKEABLE = (
     fake_tensor.DataDependentOutputException,
@@ -31,58 +42,129 @@ NOT_FAKEABLE = (
 """What fake tensors refuse: outcomes that depend on values, operators without a shape rule."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Leaf:
+    """A call of a user's module: what `Seen` says of it, and with which inputs it was."""
+
+    node: fx.Node
+    module: nn.Module
+    inputs: Inputs
+    contents: Contents | None
+    described: Key | None
+    outcome: Outcome | None
+
+
 class _Recorder(fx.Interpreter):
     """Runs a graph and notes what every node gave, and what the leaves without a rule were given.
 
-    What is inside them is recorded afterwards, since it runs a second time and a third.
+    What is known from an earlier call of the same kind isn't run. What is inside the leaves is
+    recorded afterwards, since it runs a second time and a third.
     """
 
-    def __init__(self, graph_module: fx.GraphModule) -> None:
+    def __init__(self, graph_module: fx.GraphModule, mode: FakeTensorMode) -> None:
         super().__init__(graph_module)
-        self.leaves: list[tuple[fx.Node, nn.Module, Inputs]] = []
+        self.mode = mode
+        self.settings = settings()
+        self.flops = 0
+        self.leaves: list[_Leaf] = []
+        self.zeroed: set[nn.Module] = set()
 
     def run_node(self, n: fx.Node) -> Any:
-        if n.op == "call_module":
-            self._note(n)
-        result = self._same_shape(n) if n.op == "call_module" else None
-        if result is None:
-            # Views of a parameter need its gradient even where none is recorded, which the counter
-            # of FLOPs takes amiss.
-            result = tree_map_only(torch.Tensor, torch.Tensor.detach, super().run_node(n))
+        result = self._call(n) if n.op in CALLS else self._held(n)
         n.meta["example"] = copy.copy(result) if isinstance(result, list) else result
         return result
+
+    def _held(self, node: fx.Node) -> Any:
+        """An input, an attribute or the output."""
+        return tree_map_only(torch.Tensor, self._twin, super().run_node(node))
+
+    def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of its own, which needs no gradient, as views of a parameter do otherwise."""
+        try:
+            return like(tensor).fake(self.mode)
+        except OpaqueError:
+            with self.mode:
+                return tensor.detach()
+
+    def _call(self, node: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(node)
+        module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
+        if module is not None and looked_into(module):
+            return self._call_leaf(node, module, Inputs(args, kwargs))
+        if module is not None and keeps_shape(module, args, kwargs):
+            return self._same_shape(args[0])
+        key = call_key(node, module, args, kwargs)
+        known = recall((key, self.settings)) if key is not None else None
+        if known is not None:
+            return self._again(known)
+        result, flops = self._run(node)
+        made = outcome(result, flops)
+        if key is not None and made is not None and module not in self.zeroed:
+            remember((key, self.settings), made)
+        return tree_map_only(torch.Tensor, self._twin, result)
+
+    def _call_leaf(self, node: fx.Node, module: nn.Module, inputs: Inputs) -> Any:
+        """As last time if nothing changed; else run, and be looked into."""
+        before, given = contents(module), describe((self.settings, inputs.args, inputs.kwargs))
+        seen = node.meta.get("seen")
+        if seen is not None and seen.outcome is not None and seen.of(before, given):
+            node.meta["subgraphs"] = seen.graphs
+            return self._again(seen.outcome)
+        result, flops = self._run(node)
+        made = outcome(result, flops) if module not in self.zeroed else None
+        # One that counts its calls isn't the same afterwards.
+        kept = before if before is not None and before.same(contents(module)) else None
+        self.leaves.append(_Leaf(node, module, inputs, kept, given, made))
+        return tree_map_only(torch.Tensor, self._twin, result)
+
+    def _same_shape(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What a layer gives that keeps shape and type."""
+        if type(tensor) is FakeTensor and tensor.device.type != "meta":
+            made = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+            if made.stride() == tensor.stride():  # dense, in the usual order
+                return FakeTensor(self.mode, made, tensor.device)
+        with self.mode:
+            return torch.empty_like(tensor)
+
+    def _again(self, known: Outcome) -> Any:
+        self.flops += known.flops
+        return known.result(self.mode)
+
+    def _run(self, node: fx.Node) -> tuple[Any, int]:
+        """The result and the floating-point operations that it takes."""
+        with self.mode, counting() as counter:
+            result = super().run_node(node)
+        flops = int(counter.get_total_flops())
+        self.flops += flops
+        return result, flops
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run a module; one that fake tensors can't run, on zeros."""
         try:
             return super().call_module(target, args, kwargs)
         except NOT_FAKEABLE:
-            return _on_zeros(self.fetch_attr(target), Inputs(args, kwargs))
-
-    def _same_shape(self, node: fx.Node) -> torch.Tensor | None:
-        """The output of a layer that keeps shape and type, without running it."""
-        module = self.fetch_attr(str(node.target))
-        args, kwargs = self.fetch_args_kwargs_from_env(node)
-        if module_rule(module) not in KEEP_SHAPE or len(args) != 1 or kwargs:
-            return None
-        return torch.empty_like(args[0])
-
-    def _note(self, node: fx.Node) -> None:
-        """Remember a leaf whose inside matters, and its inputs."""
-        module = self.fetch_attr(str(node.target))
-        if looked_into(module):
-            inputs = Inputs(*self.fetch_args_kwargs_from_env(node))
-            self.leaves.append((node, module, inputs))
+            module = self.fetch_attr(target)
+            self.zeroed.add(module)
+            return _on_zeros(module, Inputs(args, kwargs))
 
     def look_into_leaves(self) -> None:
         """Trace the leaves in each mode, and record the shapes inside them too."""
-        for node, module, inputs in self.leaves:
-            graphs = subgraphs(module)
-            for graph_module in graphs:
-                inside = _Recorder(graph_module)
-                inside.run(*ordered(graph_module, inputs))
-                inside.look_into_leaves()
-            node.meta["subgraphs"] = graphs
+        for leaf in self.leaves:
+            meta, seen = leaf.node.meta, leaf.node.meta.pop("seen", None)
+            if seen is None or not seen.of(leaf.contents, leaf.described):
+                meta["subgraphs"] = self._looked_into(leaf)
+            if leaf.contents is not None and leaf.described is not None:
+                made = leaf.outcome if meta["subgraphs"] else None  # else values may have a say
+                meta["seen"] = Seen(leaf.contents, leaf.described, made, meta["subgraphs"])
+
+    def _looked_into(self, leaf: _Leaf) -> tuple[fx.GraphModule, ...]:
+        with self.mode:
+            graphs = subgraphs(leaf.module)
+        for graph_module in graphs:
+            inside = _Recorder(graph_module, self.mode)
+            inside.run(*ordered(graph_module, leaf.inputs))
+            inside.look_into_leaves()
+        return graphs
 
 
 def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
@@ -92,12 +174,6 @@ def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
         zeros = fake.map(lambda t: torch.zeros(t.shape, dtype=t.dtype, device=t.device))
         output = module(*zeros.args, **zeros.kwargs)
     return tree_map_only(torch.Tensor, mode.from_tensor, output)
-
-
-def looked_into(module: nn.Module) -> bool:
-    """Whether a leaf is a user's module without a rule of its own, so that its inside matters."""
-    own = type(module).__module__.startswith("torch.nn")
-    return not own and not isinstance(module, ByMode) and module_rule(module) is None
 
 
 def subgraphs(leaf: nn.Module) -> tuple[fx.GraphModule, ...]:
@@ -119,16 +195,14 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     state = preserve_state(graph_module)
     graph_module.eval()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = _Recorder(graph_module)
+    recorder = _Recorder(graph_module, mode)
     try:
-        with torch.no_grad(), mode:
-            given = ordered(graph_module, inputs.map(mode.from_tensor))
-            with counting() as counter:
-                recorder.run(*given)
+        with torch.no_grad():
+            recorder.run(*ordered(graph_module, inputs.map(mode.from_tensor)))
             recorder.look_into_leaves()
     finally:
         restore_state(state)
-    return int(counter.get_total_flops()) // 2 // inputs.batch_size
+    return recorder.flops // 2 // inputs.batch_size
 
 
 def ordered(graph_module: fx.GraphModule, inputs: Inputs) -> list[Any]:

@@ -185,8 +185,8 @@ def trace_in_mode(model: nn.Module, training: bool) -> fx.GraphModule:
         TraceError: as `trace` does.
     """
     modes = own_modes(model)
-    first, second = (_trace_once(model, [], training, None, modes) for _ in range(2))
-    return _joined(model, first, second, modes)
+    graph = _trace_once(model, [], training, None, modes)
+    return _joined(model, graph, graph, modes)
 
 
 def check_leaves(model: nn.Module, leaves: Iterable[Leaf]) -> None:
