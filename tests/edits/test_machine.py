@@ -177,7 +177,7 @@ class Growth(RuleBasedStateMachine):
 
 TestGrowth = Growth.TestCase
 TestGrowth.settings = settings(
-    max_examples=40,
+    max_examples=20,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,
