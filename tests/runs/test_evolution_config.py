@@ -9,7 +9,7 @@ from neuroexapt.errors import RunError
 from neuroexapt.evolution import EvolutionConfig
 from neuroexapt.runs import configure_evolution
 from neuroexapt.runs.evolution_config import moved_evolution, read_evolution_config
-from neuroexapt.training import default_recipe
+from neuroexapt.training import RECIPES, default_recipe
 
 
 def test_short_settings_are_those_within() -> None:
@@ -102,3 +102,22 @@ def test_a_run_moves_to_another_machine_and_stays_what_it_is() -> None:
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RunError, match=message):
         configure_evolution({"data": "digits"} | settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"recipe": "airbench"},
+        {"recipe": {"base": "airbench"}},
+        {"evolution": {"recipe": "airbench"}},
+        {"recipe": "airbench", "evolution": {"recipe": {"lr": 0.24}}},
+    ],
+)
+def test_a_recipe_may_be_a_name(given: dict[str, Any]) -> None:
+    config = configure_evolution({"data": "digits"} | given)
+    assert config.evolution.recipe == RECIPES["airbench"]
+
+
+def test_a_recipe_that_is_not_there_is_named() -> None:
+    with pytest.raises(RunError, match="there is no recipe 'nope'; give airbench, or leave it"):
+        configure_evolution({"data": "digits", "recipe": "nope"})

@@ -29,7 +29,14 @@ from neuroexapt.runs import (
     start_evolution,
 )
 from neuroexapt.runs.evolution_config import WORTH
-from neuroexapt.training import build_criterion, evaluate, evaluation_batches, load
+from neuroexapt.training import (
+    build_criterion,
+    build_model,
+    evaluate,
+    evaluation_batches,
+    load,
+    whiten_first_,
+)
 
 
 @pytest.fixture(scope="module")
@@ -344,3 +351,17 @@ def test_latency_is_measured_where_it_counts(tmp_path: Path) -> None:
     assert all(member.latency_ms > 0 for member in front.members if member.latency_ms is not None)
     assert {member.latency_ms is None for member in front.members} == {False}
     assert "latency for one sample (ms)" in (tmp_path / "run" / "front.html").read_text()
+
+
+def test_evolution_of_a_whitened_network_leaves_the_whitening_alone(tmp_path: Path) -> None:
+    recipe = {"base": "airbench", "batch_size": 100, "views": "plain"}
+    given = {"model": "airbench", "recipe": recipe, "max_flops": 8e9, "policy": "random"}
+    start_evolution(quick(**given), tmp_path / "run").finish()
+    data = load("digits", validation=0.25)
+    expected = build_model("airbench", num_classes=10, in_channels=1, image_size=data.image_size)
+    whiten_first_(expected, data)
+    for member in read_front(tmp_path / "run").members:
+        living = nx.load_model(tmp_path / "run", member=member.name)
+        whitening = living.get_parameter("whitening.weight")
+        assert not whitening.requires_grad
+        assert torch.equal(whitening, expected.whitening.weight)

@@ -40,6 +40,7 @@ def quick(**settings: Any) -> SearchRunConfig:
             "expansion": GROWING,
             "alpha": {"lr": 0.05},
             "measure": {"every": 3, "samples": 8},
+            "recipe": {"batch_size": 256},
         },
     }
     return configure_search(given | settings)

@@ -26,9 +26,11 @@ from neuroexapt.cli.options import (
     MaxParams,
     Model,
     Out,
+    RecipeName,
     Resume,
     Seed,
     Threads,
+    within,
 )
 from neuroexapt.errors import RunError
 from neuroexapt.growth import POLICIES
@@ -68,6 +70,7 @@ def evolve(
         ),
     ] = None,
     model: Model = None,
+    recipe: RecipeName = None,
     seed: Seed = None,
     config: Config = None,
     objectives: Annotated[
@@ -157,6 +160,7 @@ def evolve(
         image_size=image_size,
         validation=validation,
         model=model,
+        recipe=recipe,
         seed=seed,
         objectives=[name.strip() for name in objectives.split(",")] if objectives else None,
         size=size,
@@ -191,6 +195,8 @@ def _started(
             "DATA is missing: give digits, cifar10, cifar100 or a folder of images, or data in "
             "the file of --config"
         )
+    if "recipe" in options:
+        settings = within(settings, "recipe", base=options.pop("recipe"))
     config = configure_evolution(
         settings | options, str(file) if file is not None else "the command line"
     )

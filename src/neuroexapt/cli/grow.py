@@ -24,9 +24,11 @@ from neuroexapt.cli.options import (
     MaxParams,
     Model,
     Out,
+    RecipeName,
     Resume,
     Seed,
     Threads,
+    within,
 )
 from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal
@@ -41,7 +43,6 @@ from neuroexapt.runs import (
     reopen,
     start,
 )
-from neuroexapt.training import RECIPES
 
 _OPTIONS = {"data": "DATA", "growth": "--no-growth"}
 
@@ -63,14 +64,7 @@ def grow(
     data_dir: DataDir = None,
     image_size: ImageSize = None,
     model: Model = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"How it is trained: {', '.join(RECIPES)}; without it, as suits the data.",
-            rich_help_panel=TO_BEGIN,
-        ),
-    ] = None,
+    recipe: RecipeName = None,
     seed: Seed = None,
     config: Config = None,
     policy: Annotated[
@@ -162,13 +156,13 @@ def _started(options: dict[str, Any], command: str) -> Run:
     file, out = options.pop("config", None), options.pop("out", None)
     settings = read_settings(file) if file is not None else {}
     if "recipe" in options:
-        settings = _with(settings, "recipe", base=options.pop("recipe"))
+        settings = within(settings, "recipe", base=options.pop("recipe"))
     if options.pop("amp", False):
-        settings = _with(settings, "recipe", amp=True)
+        settings = within(settings, "recipe", amp=True)
     growing = {name: options.pop(name) for name in ("policy", "timing") if name in options}
     if growing and False in (options.get("growth"), settings.get("growth")):
         raise RunError("--no-growth leaves nothing to decide; leave out --policy and --timing")
-    settings = _with(settings, "growth", **growing) if growing else settings
+    settings = within(settings, "growth", **growing) if growing else settings
     settings |= options
     if "data" not in settings:
         raise RunError(
@@ -179,16 +173,6 @@ def _started(options: dict[str, Any], command: str) -> Run:
     moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     name = f"{Path(config.data).name}-seed{config.seed}-{moment}"
     return start(config, out if out is not None else Path("runs", name), command)
-
-
-def _with(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
-    """Settings with values set within a table; one that is no table is left for `configure`."""
-    table = settings.get(part)
-    if part == "recipe" and isinstance(table, str):
-        table = {"base": table}
-    if not isinstance(table, dict | None):
-        return settings
-    return settings | {part: (table or {}) | values}
 
 
 def _resumed(

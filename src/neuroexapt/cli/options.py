@@ -2,11 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from neuroexapt.training import MODELS
+from neuroexapt.training import MODELS, RECIPES
 
 TO_BEGIN = "The run"
 LIMITS = "Its end and its limits"
@@ -26,6 +26,16 @@ def whole(text: str | int) -> int:
     if not number.is_integer():
         raise ValueError(f"{text} is no whole number; give one as 300000 or 3e5")
     return int(number)
+
+
+def within(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
+    """Settings with values set within a table; one that is no table is left for `configure`."""
+    table = settings.get(part)
+    if part == "recipe" and isinstance(table, str):
+        table = {"base": table}
+    if not isinstance(table, dict | None):
+        return settings
+    return settings | {part: (table or {}) | values}
 
 
 Data: TypeAlias = Annotated[
@@ -58,6 +68,15 @@ Model: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME|PKG.MOD:FACTORY",
         help=f"The network to begin with: {', '.join(MODELS)}, or one of yours.",
+        rich_help_panel=TO_BEGIN,
+    ),
+]
+RecipeName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help=f"How it is trained: {', '.join(RECIPES)}; without it, as suits the data.",
         rich_help_panel=TO_BEGIN,
     ),
 ]

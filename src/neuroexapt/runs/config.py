@@ -170,13 +170,17 @@ def default_device() -> str:
     return accelerator.type if accelerator is not None else "cpu"
 
 
-def _base(data: str, recipe: Mapping[str, Any], source: str) -> Recipe:
+def recipe_table(recipe: Any) -> Any:
+    """A recipe's settings as a table, where they are but a name; anything else as it is."""
+    return {"base": recipe} if isinstance(recipe, str) else recipe
+
+
+def base_recipe(data: str, name: Any, source: str) -> Recipe:
     """The recipe that settings build on: the one they name as `base`, or what suits the data.
 
     Raises:
         RunError: if there is none of that name.
     """
-    name = recipe.get("base")
     if name is None:
         return default_recipe(data)
     if not isinstance(name, str) or name not in RECIPES:
@@ -194,11 +198,9 @@ def _with_defaults(given: dict[str, Any], data: str, source: str) -> dict[str, A
     }
     if given.get("epochs") is None and given.get("max_flops") is None:
         given["epochs"] = DEFAULT_EPOCHS.get(data, OTHER_EPOCHS)
-    recipe = given.get("recipe", {})
-    if isinstance(recipe, str):
-        recipe = {"base": recipe}
+    recipe = recipe_table(given.get("recipe", {}))
     if isinstance(recipe, Mapping):
-        given["recipe"] = _base(data, recipe, source).model_dump() | {
+        given["recipe"] = base_recipe(data, recipe.get("base"), source).model_dump() | {
             name: value for name, value in recipe.items() if name != "base"
         }
     growth = given.get("growth", {})

@@ -13,11 +13,12 @@ from neuroexapt.evolution import Choice, EvolutionConfig
 from neuroexapt.runs.config import (
     MAX_THREADS,
     SMALL_DATASETS,
+    base_recipe,
     default_device,
     located,
     read_settings,
+    recipe_table,
 )
-from neuroexapt.training import default_recipe
 from neuroexapt.training.settings import explained
 
 WORTH = 500
@@ -105,7 +106,8 @@ def configure_evolution(
     Args:
         settings: any of `EvolutionRunConfig`'s fields, and as short for those within `evolution`:
             `objectives`, `size`, `children`, `max_flops`, `max_params`, `max_macs`,
-            `max_latency_ms`, `policy`, `amp`, `recipe` and `growth`; `data` is needed.
+            `max_latency_ms`, `policy`, `amp`, `recipe` and `growth`; `data` is needed. A recipe
+            may be the name of one of `RECIPES`, or hold it as `base`.
         source: what to call them in errors.
 
     Raises:
@@ -127,7 +129,7 @@ def configure_evolution(
         }
         given = machine | dict(DEFAULTS.get(data, {})) | located(given, data)
     if isinstance(inner, Mapping):
-        inner = _evolution(str(data), given.get("seed", 0), inner, short)
+        inner = _evolution(str(data), given.get("seed", 0), inner, short, source)
     try:
         return EvolutionRunConfig.model_validate(given | {"evolution": inner})
     except ValidationError as error:
@@ -167,10 +169,18 @@ def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunCon
 
 
 def _evolution(
-    data: str, seed: Any, inner: Mapping[str, Any], short: Mapping[str, Any]
+    data: str, seed: Any, inner: Mapping[str, Any], short: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-    """The settings of `evolution`: defaults, what is given within it, and what is given short."""
-    found = EvolutionConfig().model_dump() | {"recipe": default_recipe(data).model_dump()}
+    """The settings of `evolution`: defaults, what is given within it, and what is given short.
+
+    Raises:
+        RunError: if a recipe of that name isn't there.
+    """
+    inner, short = _tabled(inner), _tabled(short)
+    recipes = [given["recipe"] for given in (short, inner) if "recipe" in given]
+    names = (table["base"] for table in recipes if isinstance(table, Mapping) and "base" in table)
+    recipe = base_recipe(data, next(names, None), source)
+    found = EvolutionConfig().model_dump() | {"recipe": recipe.model_dump()}
     found = _merged(found, {**DEFAULT_EVOLUTION.get(data, {}), "seed": seed})
     found = _merged(found, inner)
     for name in [name for name in SHORT if name in short]:
@@ -178,10 +188,19 @@ def _evolution(
         for part in reversed(SHORT[name]):
             value = {part: value}
         found = _merged(found, value)
+    if isinstance(found["recipe"], dict):
+        found["recipe"].pop("base", None)
     objectives = found["objectives"]
     if isinstance(objectives, list | tuple):
         found["objectives"] = ["latency_ms" if name == "latency" else name for name in objectives]
     return found
+
+
+def _tabled(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings whose recipe is a table, if they have one that is a name."""
+    if "recipe" not in settings:
+        return settings
+    return {**settings, "recipe": recipe_table(settings["recipe"])}
 
 
 def _merged(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from neuroexapt.training import (
     seeded,
     train_batches,
     training_flops,
+    whiten_first_,
 )
 
 
@@ -106,6 +107,7 @@ def build_evolution(
         in_channels=data.num_channels,
         image_size=data.image_size,
     ).to(device)
+    whiten_first_(model, data)
     recipe = config.evolution.recipe
     train = train_batches(data, recipe, seed=config.seed, device=device)
     held_out = evaluation_batches(

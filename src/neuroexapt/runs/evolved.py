@@ -15,6 +15,7 @@ from neuroexapt.runs.evolution_session import EvolutionProgress, developed, memb
 from neuroexapt.runs.folder import load_checkpoint
 from neuroexapt.runs.session import EXAMPLES
 from neuroexapt.training import build_model
+from neuroexapt.training.whitening import freeze_whitening
 
 
 def load_member(path: Path, pick: Choice | None = None, member: str | None = None) -> LivingModel:
@@ -46,6 +47,7 @@ def load_member(path: Path, pick: Choice | None = None, member: str | None = Non
         in_channels=channels,
         image_size=(height, width),
     )
+    freeze_whitening(model)
     seed = LivingModel(model, torch.zeros(EXAMPLES, *progress.image_shape))
     return developed(seed, chosen)
 
