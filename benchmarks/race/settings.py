@@ -12,18 +12,23 @@ PFLOP = 1e15
 GROWTH: dict[str, Any] = {
     "policy": "arbiter",
     "every": 1,
-    "until": 0.6,
-    "pace": 1.6,
+    "until": 0.5,
+    "pace": 1.3,
     "max_edits": 4,
+    "newborns": {"lr": 1.0, "steps": 0},
 }
 """How `dnm` grows where the recipe is the airbench one."""
+
+STEPS = 30
+"""After so many, a third of a pass over the images, a network is validated and may grow."""
 
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "early": {"until": 0.3},
     "late": {"until": 0.9},
-    "few": {"max_edits": 2, "pace": 1.3},
-    "many": {"max_edits": 8, "pace": 2.0},
-    "newborns-as-others": {"newborns": {"lr": 1.0}},
+    "few": {"max_edits": 2, "pace": 1.15},
+    "many": {"max_edits": 8, "pace": 1.6},
+    "newborns-warmed-up": {"newborns": {"lr": 0.1, "steps": 100}},
+    "random": {"policy": "random"},
     "split-only": {"kinds": ("split",)},
     "widen-only": {"kinds": ("widen",)},
     "entropy": {"policy": "entropy"},
@@ -154,7 +159,7 @@ REGIMES: Mapping[str, Regime] = {
             budgets=(0.01, 0.03, 0.1),
             widths=sweep,
             model="networks:airbench-{}".format,
-            recipe={"base": "airbench"},
+            recipe={"base": "airbench", "steps_per_epoch": STEPS},
             growth=GROWTH,
             contenders=ALL,
         ),
