@@ -11,8 +11,7 @@ networks are then tested once, and the hypervolume is that of their test errors 
 error from 0.1 to 0.5 and the MACs from 0 to 16 million scaled to 0..1. One file a run in
 benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
 
-The seed network is airbench's at an eighth of its width, and the recipe airbench's: narrower
-networks, and plain ones, train at a quarter of the rate on a CPU.
+The seed network is airbench's at an eighth of its width, and the recipe airbench's.
 """
 
 import argparse
@@ -56,14 +55,13 @@ LIMITS = (None, 5_500_000, 8_000_000, 11_500_000, MAX_MACS)
 """MACs that the separate runs may grow to; the first one doesn't grow."""
 RECIPE = RECIPES["airbench"].model_copy(update={"steps_per_epoch": 45, "views": "plain"})
 """Half a pass over the images is an epoch here: fast trainings have few."""
-NEWBORNS = {"lr": 1.0, "steps": 0}
 GROWTH: dict[str, Any] = {
     "policy": "arbiter",
     "every": 1,
     "until": 0.5,
     "pace": 1.5,
     "max_edits": 4,
-    "newborns": NEWBORNS,
+    "newborns": {"lr": 1.0, "steps": 0},
 }
 """How the separate runs grow."""
 POLICIES: Mapping[str, str] = {"evolution": "arbiter", "random_mutation": "random"}
@@ -76,7 +74,6 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     growth = GrowthConfig.model_validate(
         {"policy": POLICIES[arm], "exchange": 0.0, "min_saving": 0.0}
     )
-
     config = EvolutionConfig.model_validate(
         {
             "objectives": ("error", "macs"),

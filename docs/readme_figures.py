@@ -388,7 +388,7 @@ def fronts_section(arms: dict[str, Any]) -> str:
     flops = max(arm["max_flops"] for arm in arms.values())
     return f"""
 On CIFAR-10, {flops:.0e} training FLOPs for a whole front, sensing included, from a network of 6,634
-parameters: hypervolume of test error (10 to 50 %) and multiply-accumulates (0 to 4 million) of the
+parameters: hypervolume of test error (10 to 50 %) and multiply-accumulates (0 to 16 million) of the
 networks that the validation images chose.
 
 | way | hypervolume | smallest test error, % | seeds |

@@ -73,6 +73,7 @@ def _settings(job: Job, place: Place) -> dict[str, Any]:
     arm = job.contender.removeprefix("aso-se-")
     given = {"epochs": 1, "recipe": regime.recipe}
     recipe = configure(known_settings(job, place) | given).recipe
+    recipe = recipe.model_copy(update={"steps_per_epoch": None})  # its phases count whole passes
     search = ARMS[arm](job.max_flops, job.seed, epochs).model_copy(update={"recipe": recipe})
     return {
         "space": "aso-se",

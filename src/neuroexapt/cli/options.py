@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from neuroexapt.runs.config import recipe_table
 from neuroexapt.training import MODELS, RECIPES
 
 TO_BEGIN = "The run"
@@ -31,8 +32,8 @@ def whole(text: str | int) -> int:
 def within(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]:
     """Settings with values set within a table; one that is no table is left for `configure`."""
     table = settings.get(part)
-    if part == "recipe" and isinstance(table, str):
-        table = {"base": table}
+    if part == "recipe":
+        table = recipe_table(table)
     if not isinstance(table, dict | None):
         return settings
     return settings | {part: (table or {}) | values}
