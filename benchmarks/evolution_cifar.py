@@ -8,10 +8,10 @@ arbiter's ranking), on `random_mutation` (the same, mutations drawn evenly) or o
 (five DNM trainings from the same seed network, each with a fifth of them and a limit of its own to
 its multiply-accumulates). Everything is chosen by 5,000 held-out training images. The front's
 networks are then tested once, and the hypervolume is that of their test errors and MACs, with the
-error from 0.1 to 0.5 and the MACs from 0 to 16 million scaled to 0..1. One file a run in
+error from 0.1 to 0.5 and the MACs from 0 to 26 million scaled to 0..1. One file a run in
 benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
 
-The seed network is airbench's at an eighth of its width, and the recipe airbench's.
+The seed network is airbench's at width 12, and the recipe airbench's with half the batch.
 """
 
 import argparse
@@ -48,16 +48,18 @@ from neuroexapt.training.whitening import whiten_first_
 
 FOLDER = RESULTS / "evolution"
 RUNS = Path(__file__).parent.parent / "runs" / "evolution"
-WIDTH = 8
-MAX_MACS = 16_000_000
+WIDTH = 12
+MAX_MACS = 26_000_000
 IDEAL, REFERENCE = (0.1, 0.0), (0.5, float(MAX_MACS))
-LIMITS = (None, 5_500_000, 8_000_000, 11_500_000, MAX_MACS)
+LIMITS = (None, 9_000_000, 13_000_000, 18_000_000, MAX_MACS)
 """MACs that the separate runs may grow to; the first one doesn't grow."""
-RECIPE = RECIPES["airbench"].model_copy(update={"steps_per_epoch": 45, "views": "plain"})
-"""Half a pass over the images is an epoch here: fast trainings have few."""
+RECIPE = RECIPES["airbench"].model_copy(
+    update={"batch_size": 250, "lr": 0.15, "steps_per_epoch": 45, "views": "plain"}
+)
+"""A quarter of a pass over the images is an epoch here: fast trainings have few."""
 GROWTH: dict[str, Any] = {
     "policy": "arbiter",
-    "every": 1,
+    "every": 2,
     "until": 0.5,
     "pace": 1.5,
     "max_edits": 4,
@@ -80,7 +82,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "limits": {"macs": MAX_MACS},
             "size": args.size,
             "num_children": args.children,
-            "founding": 4.0,
+            "founding": 6.0,
             "max_flops": args.max_flops,
             "recipe": RECIPE,
             "growth": growth,

@@ -32,8 +32,9 @@ class EvolutionConfig(BaseModel):
             a network that costs less gets less of it, but for more epochs.
         calibration: training batches on which norms' statistics are estimated before a network is
             judged; 0 leaves them as training left them.
-        recipe: how networks are trained. The learning rate rises over the founder's first epoch,
-            and is at its peak until the front is polished: so networks stay comparable.
+        recipe: how networks are trained. The learning rate rises over the founder's first epoch, or
+            half of its founding if that is shorter. From then on it falls from its peak in each
+            stint of training, so that networks are compared after they have settled.
         growth: how they grow; its policy proposes the mutations.
         threads: of the CPU that a birth or a stint of training uses, wherever it runs. Sums depend
             on it, so an evolution repeats exactly only with the same number.

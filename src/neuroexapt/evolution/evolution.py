@@ -139,11 +139,10 @@ class MultiObjectiveArchitectureEvolution:
         told = {"epochs": 0.0, "stints": 0, "edits": [], "accuracy": 0.0}
         seed = Individual("0.0", Genome.of(self.seed), structure_key(self.seed), told=told)
         networks = self._networks()
-        rising = min(self.config.founding, 1.0)
+        rising = min(self.config.founding / 2, 1.0)
         founder = networks.train([seed], [Stint(rising, 0, lr_from=self.config.recipe.start)])
-        if founder and self.config.founding > rising:
-            rest = stints(founder, self.config.founding - rising, seed=1)
-            founder = networks.train(founder, rest)
+        rest = stints(founder, self.config.founding - rising, seed=1)
+        founder = networks.train(founder, rest)
         if not founder:
             raise EvolutionError(f"the seed network is lost: {networks.lost['0.0']}")
         self._note("founding", networks, founder, founder, began)

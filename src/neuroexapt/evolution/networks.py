@@ -25,6 +25,9 @@ R = TypeVar("R")
 Network: TypeAlias = Individual[Genome]
 LOSSES = (TrainingError, MemoryError, torch.OutOfMemoryError, WorkerLostError)
 """What may befall one network without ending an evolution."""
+SETTLED = 0.1
+"""To this share of its peak the learning rate falls in each stint, before networks are compared. At
+the peak, what sets two networks apart is mostly the last batches that they saw."""
 
 
 @dataclass
@@ -133,9 +136,9 @@ class Networks:
 
 
 def stints(members: Sequence[Network], epochs: float, seed: int) -> list[Stint]:
-    """A stint of equal length for each member, at the full learning rate."""
+    """A stint of equal length for each member: the learning rate falls from its peak."""
     return [
-        Stint(epochs, member.told["stints"], seed=seed + number)
+        Stint(epochs, member.told["stints"], lr_to=SETTLED, seed=seed + number)
         for number, member in enumerate(members)
     ]
 
