@@ -208,7 +208,12 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
 
 def summed() -> dict[str, Any]:
     """What each arm came to over its seeds."""
-    arms: dict[str, Any] = {}
+    seed_network = airbench(10, 3, width=WIDTH)
+    arms: dict[str, Any] = {
+        "seed_params": sum(weight.numel() for weight in seed_network.parameters()),
+        "max_macs": MAX_MACS,
+    }
+    born = []
     for arm in ARMS:
         paths = sorted(FOLDER.glob(f"cifar10-{arm}-seed?.json"))
         found = [json.loads(path.read_text()) for path in paths]
@@ -219,7 +224,13 @@ def summed() -> dict[str, Any]:
                     [min(member["test_error"] for member in item["front"]) for item in found]
                 ),
                 "max_flops": found[0]["max_flops"],
+                "num_born": spread([sum(item.get("born", {}).values()) for item in found]),
             }
+            born += [item["inheritance"] for item in found if "inheritance" in item]
+    arms["inheritance"] = {
+        "largest_difference": max((item["largest_difference"] for item in born), default=None),
+        "num_children": sum(item["num_children"] for item in born),
+    }
     return arms
 
 

@@ -152,7 +152,10 @@ def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been(growth: Any) 
 
 def test_newborns_of_growth_and_of_evolution_are_trained_as_such() -> None:
     splits = {"entropy_threshold": 0.1, "split_probability": 1.0, "sensing_share": 1.0}
-    trainer, evolved, _, changes = trained(bright(6), epochs=3, growth={"every": 2} | splits)
+    longer = EVOLVING["evolution"] | {"rungs": (4.0,)}
+    trainer, evolved, _, changes = trained(
+        bright(6), epochs=3, growth={"every": 2} | splits, evolution=longer
+    )
     (told,) = trainer.successions
     assert told.taken
     assert trainer.grower.growths

@@ -70,7 +70,9 @@ class _Recorder(fx.Interpreter):
         self.zeroed: set[nn.Module] = set()
 
     def run_node(self, n: fx.Node) -> Any:
+        before = self.flops
         result = self._call(n) if n.op in CALLS else self._held(n)
+        n.meta["flops"] = self.flops - before
         n.meta["example"] = copy.copy(result) if isinstance(result, list) else result
         return result
 
@@ -187,6 +189,8 @@ def subgraphs(leaf: nn.Module) -> tuple[fx.GraphModule, ...]:
 @shielded()
 def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     """Set `node.meta["example"]` to the fake output of every node, in eval mode.
+
+    Beside it, `node.meta["flops"]` is what the node's call takes for all samples.
 
     Returns:
         Multiply-accumulates of one forward pass for one sample: convolutions, linear maps, matrix

@@ -32,6 +32,21 @@ def positions_of(model: fx.GraphModule, batch_size: int) -> dict[str, int]:
     return found
 
 
+def macs_of_modules(model: fx.GraphModule, batch_size: int) -> dict[str, int]:
+    """Path of a module that is called -> multiply-accumulates a sample that its calls take.
+
+    Args:
+        model: whose nodes hold what they take for an example.
+        batch_size: of the example.
+    """
+    found: dict[str, int] = {}
+    for node in model.graph.nodes:
+        if node.op == "call_module":
+            path = str(node.target)
+            found[path] = found.get(path, 0) + node.meta["flops"]
+    return {path: flops // 2 // batch_size for path, flops in found.items()}
+
+
 def macs_of_units(
     living: LivingModel, group: str, count: int, positions: Mapping[str, int] | None = None
 ) -> int:

@@ -2,20 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from neuroexapt.edits import Edit
+from neuroexapt.edits.addition import Addition
 from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.signals.attach import Attached, Reading, rounds
-from neuroexapt.signals.compute import positions_of
+from neuroexapt.signals.compute import macs_of_modules, positions_of
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.remainder import Project, Remainder, gradients_through
 from neuroexapt.signals.untouched import untouched
@@ -42,7 +43,8 @@ class Gain:
         beyond_error: standard error of `beyond`.
         num_parameters: how many degrees of freedom.
         params: parameters that the edit adds.
-        macs: multiply-accumulates a sample that these take, without attention's products.
+        macs: multiply-accumulates a sample that the edit adds; where it resizes a group, those of
+            weights, without products of activations.
     """
 
     edit: Edit
@@ -165,12 +167,12 @@ def growth_gain(
             continue
         whole, remaining, loss = _gradients(attached, data, projections, criterion)
         macs = record_shapes(attached.model, living.example_inputs)
-        positions = positions_of(attached.model, living.example_inputs.batch_size)
+        added = _macs_added(attached.model, living.example_inputs.batch_size)
         for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
             gram, rest_gram = _products(rows), _products(rest_rows)
             grams[0].append(gram)
             grams[1].append(rest_gram)
-            known[reading.number] = _gain(reading, rows, gram, rest_gram, positions)
+            known[reading.number] = _gain(reading, rows, gram, rest_gram, added(reading))
         # Once forward, and back for the loss and for what remains of it: activations' gradients of
         # everything, weights' gradients of what is new.
         flops += (6 * macs + 4 * max(macs - own, 0)) * num_samples
@@ -257,9 +259,28 @@ def _finite(gradient: Tensor, edit: Edit) -> Tensor:
     return gradient.float().cpu()
 
 
-def _gain(
-    reading: Reading, rows: Tensor, gram: Tensor, rest: Tensor, positions: Mapping[str, int]
-) -> Gain:
+def _macs_added(model: fx.GraphModule, batch_size: int) -> Callable[[Reading], int]:
+    """What an attached edit alone would make a sample take, in multiply-accumulates."""
+    positions = positions_of(model, batch_size)
+    modules = macs_of_modules(model, batch_size)
+
+    def of(reading: Reading) -> int:
+        if isinstance(reading.edit, Addition):
+            holders = {part for path in reading.added for part in _holders(path)}
+            return sum(modules.get(holder, 0) for holder in holders)
+        return sum(count * positions.get(path, 0) for path, count in reading.added.items())
+
+    return of
+
+
+def _holders(path: str) -> Iterator[str]:
+    """The modules that a tensor is in."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def _gain(reading: Reading, rows: Tensor, gram: Tensor, rest: Tensor, macs: int) -> Gain:
     """The statistics of one edit.
 
     Args:
@@ -267,7 +288,7 @@ def _gain(
         rows: its gradients on each part of the data.
         gram: their products with each other.
         rest: the same products of the gradients of what remains of the loss.
-        positions: path of a weight -> how often a sample uses each of its numbers.
+        macs: that it adds.
     """
     gain, error = pairwise_mean(gram), jackknife(gram)
     even, odd = rows[::2].mean(0), rows[1::2].mean(0)
@@ -283,7 +304,7 @@ def _gain(
         beyond_error=jackknife(rest),
         num_parameters=rows.shape[1],
         params=sum(reading.added.values()),
-        macs=sum(count * positions.get(path, 0) for path, count in reading.added.items()),
+        macs=macs,
     )
 
 
