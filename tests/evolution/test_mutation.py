@@ -1,5 +1,7 @@
 """Mutations: drawn from the ranking, within limits, the function kept unless units go."""
 
+import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -91,6 +93,30 @@ def test_shrink_takes_units_away() -> None:
     assert [change.edit.kind for change in done.changes] == ["prune"]
     assert on.living.cost().params < before.params
     assert on.living.cost().macs < before.macs
+
+
+@pytest.mark.parametrize(("policy", "preferred"), [("arbiter", True), ("random", False)])
+def test_shrink_prefers_what_saves_most_for_the_loss(policy: str, preferred: bool) -> None:
+    """Of three groups with units of no use, those of the first are used at most positions."""
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, stride=2)
+    layers = [first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(32, 8), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(8, 3))
+    with torch.no_grad():
+        for layer in (net[0], net[2], net[5]):
+            layer.weight[:4].zero_()
+            layer.bias[:4].zero_()
+    data = [(torch.randn(64, 1, 8, 8), torch.randint(3, (64,)))]
+    config = GrowthConfig(policy=policy, share=0.5)
+    pruned: Counter[str] = Counter()
+    for seed in range(40):
+        living = LivingModel(copy.deepcopy(net), data[0][0][:2])
+        on = Sensed.of(living, data, CRITERION, config, Budget(), 64)
+        (change,) = shrink(on, drawn_from(seed), none).changes
+        pruned[change.edit.group] += 1
+    assert set(pruned) == {"0", "2", "5"}
+    # Of 40, drawn evenly 13 are expected; by their rank 18.
+    assert (pruned["0"] >= 18) is preferred
 
 
 def test_shrink_of_what_has_one_unit_everywhere_says_why() -> None:

@@ -12,9 +12,9 @@ from neuroexapt.edits.transaction import Limit
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth import Budget, GrowthConfig
+from neuroexapt.growth.arbiter import rank_pruning
 from neuroexapt.growth.fitting import check_flops, shrinking
 from neuroexapt.growth.forecast import learnt_scales
-from neuroexapt.growth.nominate import nominate_pruning
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.sampling import drawn
@@ -85,19 +85,7 @@ def grow(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limi
         generator: the only source of randomness.
         limit: what the network must not exceed.
     """
-    ranking = POLICIES[sensed.config.policy](
-        Situation(
-            sensed.living,
-            sensed.readings,
-            sensed.data,
-            sensed.criterion,
-            sensed.config,
-            sensed.budget,
-            generator,
-            learnt_scales([]),
-            None,
-        )
-    )
+    ranking = POLICIES[sensed.config.policy](_situation(sensed, generator))
     flops = sensed.readings.flops + ranking.flops
     order = _drawn(list(ranking.proposals), generator)
     return _applied(sensed.living, order, num_edits, generator, limit, flops, ranking.otherwise)
@@ -106,13 +94,33 @@ def grow(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limi
 def shrink(sensed: Sensed, generator: torch.Generator, limit: Limit) -> Mutation:
     """Remove the units of one group that matter least, a part of it.
 
-    Groups are drawn evenly: how much a part of one loses and saves is for selection to see.
+    Groups that save more compute for the loss that they cost are likelier; with the policy "random"
+    all are alike.
     """
-    found = list(nominate_pruning(sensed.readings, sensed.living, sensed.config.share / 2))
-    order = [found[i] for i in torch.randperm(len(found), generator=generator).tolist()]
+    ranked = rank_pruning(_situation(sensed, generator))
+    if sensed.config.policy == "random":
+        even = torch.randperm(len(ranked), generator=generator).tolist()
+        order = iter([ranked[index] for index in even])
+    else:
+        order = _drawn(ranked, generator)
     flops = sensed.readings.flops
     why = "no group of units can be pruned"
-    return _applied(sensed.living, iter(order), 1, generator, limit, flops, why)
+    return _applied(sensed.living, order, 1, generator, limit, flops, why)
+
+
+def _situation(sensed: Sensed, generator: torch.Generator) -> Situation:
+    """What a policy goes by; nothing of an earlier growth is known."""
+    return Situation(
+        sensed.living,
+        sensed.readings,
+        sensed.data,
+        sensed.criterion,
+        sensed.config,
+        sensed.budget,
+        generator,
+        learnt_scales([]),
+        None,
+    )
 
 
 def _drawn(proposals: list[Proposal], generator: torch.Generator) -> Iterator[Proposal]:

@@ -35,6 +35,8 @@ PART = 16
 """Samples of a part, at least: batch norms go by them."""
 FEWEST_TO_PRUNE = 256
 """With fewer samples, a unit may only seem to be of no use."""
+LEAST = 1e-6
+"""A loss of less is taken for this."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +211,15 @@ def _exchange(on: Situation) -> float:
     return on.config.exchange if seen is None else max(seen, on.config.exchange)
 
 
-def _on_pruning(on: Situation) -> list[Verdict]:
-    found: list[Verdict] = []
+def rank_pruning(on: Situation) -> list[Proposal]:
+    """The least units of each group: first those that save most compute for the loss they cost."""
+    found = sorted(_prunings(on), key=lambda pruning: -pruning[1] / max(pruning[2], LEAST))
+    return [proposal for proposal, *_ in found]
+
+
+def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
+    """For each group, with the share of compute that is saved, and that of the loss it costs."""
     living, cost, loss = on.living, on.living.cost(), on.readings.loss
-    if on.readings.num_samples < FEWEST_TO_PRUNE:
-        return found
     positions = positions_of(living.graph_module, living.example_inputs.batch_size)
     for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
@@ -222,12 +228,18 @@ def _on_pruning(on: Situation) -> list[Verdict]:
         saving, scale = _predicted(features, on)
         macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
         compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
-        price = compute * _exchange(on)
-        told = {"compute": -compute, "price": -price, **proposal.evidence}
-        proposal = Proposal(proposal.edit, told, predicted=saving, scale=scale)
-        worth = price / max(-saving, 1e-6)
-        found.append(Verdict(proposal, worth, price > -saving))
-    return found
+        told = {"compute": -compute, "price": -compute * _exchange(on), **proposal.evidence}
+        yield Proposal(proposal.edit, told, predicted=saving, scale=scale), compute, -saving
+
+
+def _on_pruning(on: Situation) -> list[Verdict]:
+    if on.readings.num_samples < FEWEST_TO_PRUNE:
+        return []
+    exchange = _exchange(on)
+    return [
+        Verdict(proposal, compute * exchange / max(loss, LEAST), compute * exchange > loss)
+        for proposal, compute, loss in _prunings(on)
+    ]
 
 
 def _on_settling(on: Situation) -> list[Verdict]:
