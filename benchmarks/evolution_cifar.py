@@ -83,6 +83,8 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "size": args.size,
             "num_children": args.children,
             "founding": 6.0,
+            "rungs": (1.0, 1.0),
+            "num_edits": 3,
             "max_flops": args.max_flops,
             "recipe": RECIPE,
             "growth": growth,

@@ -1,8 +1,9 @@
 """Sharing out what is left of a budget."""
 
 import pytest
+import torch
 
-from neuroexapt.evolution.polish import ROUNDS, Polish, hunger
+from neuroexapt.evolution.polish import APART, ROUNDS, Polish, hunger, standing_apart
 
 
 def test_all_of_it_is_shared_out_but_for_what_is_no_whole_step() -> None:
@@ -28,3 +29,23 @@ def test_rounds_take_every_step_once_and_in_order() -> None:
         polish = polish.after_round()
     assert polish.done == ROUNDS
     assert taken == {"a": list(range(3)), "b": list(range(100))}
+
+
+def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        costs = (1 + 3 * torch.rand(8, 2, generator=generator)).tolist()
+        errors = torch.rand(8, generator=generator).tolist()
+        kept = standing_apart(costs, errors)
+        assert min(range(8), key=errors.__getitem__) in kept
+        near = {
+            i: [
+                k
+                for k in kept
+                if all(max(p) <= APART * min(p) for p in zip(costs[i], costs[k], strict=True))
+            ]
+            for i in range(8)
+        }
+        assert all(near[i] == [i] for i in kept)
+        assert all(any(errors[k] < errors[i] for k in near[i]) for i in set(range(8)) - set(kept))
+    assert standing_apart([], []) == []

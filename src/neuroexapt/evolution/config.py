@@ -29,7 +29,8 @@ class EvolutionConfig(BaseModel):
         max_flops: training FLOPs of the whole evolution, sensing included (2 for each
             multiply-accumulate); None to evolve generation by generation only.
         polish: share of them that is for the front at the end, while the learning rate falls to 0;
-            a network that costs less gets less of it, but for more epochs.
+            a network that costs less gets less of it, but for more epochs; of those that cost about
+            the same only the most accurate is left.
         calibration: training batches on which norms' statistics are estimated before a network is
             judged; 0 leaves them as training left them.
         recipe: how networks are trained. The learning rate rises over the founder's first epoch, or

@@ -15,7 +15,7 @@ from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, stints
 from neuroexapt.evolution.pick import Choice, pick
-from neuroexapt.evolution.polish import Polish, hunger
+from neuroexapt.evolution.polish import Polish, hunger, standing_apart
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
 from neuroexapt.evolution.stint import Stint, scores, stint_flops
@@ -251,6 +251,8 @@ class MultiObjectiveArchitectureEvolution:
     def polish(self, population: Sequence[Network]) -> list[Network]:
         """Train the front on for a round, while the learning rate falls; others are left out.
 
+        So are those of the front that cost nearly the same as a more accurate one.
+
         How long each network is trained in all is settled at the first, by what is left of the
         budget. A member that is lost while it trains stays as it was.
         """
@@ -259,13 +261,23 @@ class MultiObjectiveArchitectureEvolution:
         networks = self._networks()
         front = list(population)
         if self._polish is None:
-            front = fronts(population, self.config.objectives)[0]
             left = max(self.config.max_flops - self.flops, 0.0)
+            front = self._worth_polishing(population)
             self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
         polished = self._polished(front, networks, self._polish)
         self._polish = self._polish.after_round()
         self._note("polishing", networks, polished, (), began)
         return polished
+
+    def _worth_polishing(self, population: Sequence[Network]) -> list[Network]:
+        """Those of the front that differ enough in what the objectives name beside the error."""
+        first = fronts(population, self.config.objectives)[0]
+        names = [name for name in self.config.objectives if name != "error"]
+        chosen = standing_apart(
+            [[member.scores[name] for name in names] for member in first],
+            [member.scores["error"] for member in first],
+        )
+        return [first[index] for index in chosen]
 
     def _polished(
         self, front: Sequence[Network], networks: Networks, polish: Polish

@@ -1,6 +1,6 @@
 """How what is left of a budget is shared out among the networks of a front."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +10,10 @@ epochs n as n^-b, a joule is worth equally much in each network at epochs in pro
 cost^(-1 / (1 + b)); b is about a half."""
 ROUNDS = 8
 """Into so many parts training is cut, between which a run can be stopped and resumed."""
+
+
+APART = 1.2
+"""By more than this factor the costs of networks that are polished differ, of one kind at least."""
 
 
 class Polish(BaseModel):
@@ -53,6 +57,34 @@ class Polish(BaseModel):
     def after_round(self) -> "Polish":
         """The same, one round on."""
         return self.model_copy(update={"done": self.done + 1})
+
+
+def standing_apart(costs: Sequence[Sequence[float]], errors: Sequence[float]) -> list[int]:
+    """Which networks are worth polishing: of those that cost about the same, the most accurate.
+
+    Two that are nearly alike come to nearly the same, each with half of the compute.
+
+    Args:
+        costs: of each network one or several.
+        errors: on held-out data.
+
+    Returns:
+        Their indices, ascending.
+
+    Example:
+        >>> standing_apart([[100], [110], [150]], [0.2, 0.19, 0.25])
+        [1, 2]
+    """
+    kept: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda index: (errors[index], *costs[index])):
+        if not any(_alike(costs[index], costs[other]) for other in kept):
+            kept.append(index)
+    return sorted(kept)
+
+
+def _alike(some: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether no two costs of a kind are apart."""
+    return all(max(pair) <= APART * min(pair) for pair in zip(some, others, strict=True))
 
 
 def hunger(epochs: float, cost: float) -> float:

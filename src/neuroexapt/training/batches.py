@@ -212,7 +212,7 @@ def evaluation_batches(
     splits: DataSplits,
     images: ImageSet,
     *,
-    batch_size: int = 1000,
+    batch_size: int = 250,
     channels_last: bool = False,
     device: torch.device | str = "cpu",
 ) -> Batches:
@@ -221,7 +221,7 @@ def evaluation_batches(
     Args:
         splits: give the training part's mean and deviation.
         images: the part, as `splits.validation`.
-        batch_size: images a batch.
+        batch_size: images a batch; a CPU's cache likes few.
         channels_last: lay batches out in memory with the channels last.
         device: where batches are made.
     """
