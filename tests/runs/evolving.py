@@ -21,6 +21,7 @@ def quick(**settings: Any) -> EvolutionRunConfig:
         "model": "mlp",
         "device": "cpu",
         "policy": "entropy",
+        "seed": 5,
         "size": 4,
         "children": 2,
         "max_flops": 3e7,
