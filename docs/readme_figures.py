@@ -407,8 +407,8 @@ def workers_section(workers: dict[str, Any]) -> str:
     assert lost["was_killed"]
     assert lost["same_front"]
     return f"""Two worker processes with one thread each train {ratio["median"]:.2f} times as many
-networks in a second as one does (median of {ratio["n"]} turns, {ratio["min"]:.2f} to {ratio["max"]:.2f}). On a
-Ray cluster of {lost["machines"]} local machines, a worker that is killed in the midst of a
+networks in a second as one does (median of {ratio["n"]} turns, {ratio["min"]:.2f} to {ratio["max"]:.2f}).
+On a Ray cluster of {lost["machines"]} local machines, a worker that is killed in the midst of a
 generation changes nothing: the front is the same to the last bit of its weights."""
 
 
