@@ -406,10 +406,11 @@ def workers_section(workers: dict[str, Any]) -> str:
     ratio, lost = workers["throughput"]["ratio"], workers["lost_worker"]
     assert lost["was_killed"]
     assert lost["same_front"]
+    spread_of = f"median of {ratio['n']} turns, {ratio['min']:.2f} to {ratio['max']:.2f}"
     return f"""Two worker processes with one thread each train {ratio["median"]:.2f} times as many
-networks in a second as one does (median of {ratio["n"]} turns, {ratio["min"]:.2f} to {ratio["max"]:.2f}).
-On a Ray cluster of {lost["machines"]} local machines, a worker that is killed in the midst of a
-generation changes nothing: the front is the same to the last bit of its weights."""
+networks in a second as one does ({spread_of}). On a Ray cluster of {lost["machines"]} local
+machines, a worker that is killed in the midst of a generation changes nothing:
+the front is the same to the last bit of its weights."""
 
 
 def spread_cell(spread: dict[str, float], factor: float, digits: int) -> str:
