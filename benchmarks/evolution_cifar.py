@@ -11,7 +11,8 @@ networks are then tested once, and the hypervolume is that of their test errors 
 error from 0.1 to 0.5 and the MACs from 0 to 26 million scaled to 0..1. One file a run in
 benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
 
-The seed network is airbench's at width 12, and the recipe airbench's with half the batch.
+The seed network is airbench's at width 12, and the recipe airbench's with half the batch and a
+learning rate that suits it.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.polish import APART, ROUNDS, Polish, hunger, standing_apart
 
 
@@ -33,19 +34,25 @@ def test_rounds_take_every_step_once_and_in_order() -> None:
 
 def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
     generator = torch.Generator().manual_seed(0)
+    costs = ("macs", "params")
     for _ in range(50):
-        costs = (1 + 3 * torch.rand(8, 2, generator=generator)).tolist()
-        errors = torch.rand(8, generator=generator).tolist()
-        kept = standing_apart(costs, errors)
-        assert min(range(8), key=errors.__getitem__) in kept
+        scores = (1 + 3 * torch.rand(8, 3, generator=generator)).tolist()
+        front = [
+            Individual(str(i), i, str(i), scores=dict(zip(("error", *costs), row, strict=True)))
+            for i, row in enumerate(scores)
+        ]
+        kept = standing_apart(front, ("error", *costs))
         near = {
-            i: [
+            member.name: [
                 k
                 for k in kept
-                if all(max(p) <= APART * min(p) for p in zip(costs[i], costs[k], strict=True))
+                if all(1 / APART <= member.scores[c] / k.scores[c] <= APART for c in costs)
             ]
-            for i in range(8)
+            for member in front
         }
-        assert all(near[i] == [i] for i in kept)
-        assert all(any(errors[k] < errors[i] for k in near[i]) for i in set(range(8)) - set(kept))
-    assert standing_apart([], []) == []
+        for member in front:
+            if member in kept:
+                assert near[member.name] == [member]
+            else:
+                assert any(k.scores["error"] < member.scores["error"] for k in near[member.name])
+    assert standing_apart([], ("error", *costs)) == []

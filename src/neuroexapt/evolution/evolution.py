@@ -262,22 +262,13 @@ class MultiObjectiveArchitectureEvolution:
         front = list(population)
         if self._polish is None:
             left = max(self.config.max_flops - self.flops, 0.0)
-            front = self._worth_polishing(population)
+            objectives = self.config.objectives
+            front = standing_apart(fronts(population, objectives)[0], objectives)
             self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
         polished = self._polished(front, networks, self._polish)
         self._polish = self._polish.after_round()
         self._note("polishing", networks, polished, (), began)
         return polished
-
-    def _worth_polishing(self, population: Sequence[Network]) -> list[Network]:
-        """Those of the front that differ enough in what the objectives name beside the error."""
-        first = fronts(population, self.config.objectives)[0]
-        names = [name for name in self.config.objectives if name != "error"]
-        chosen = standing_apart(
-            [[member.scores[name] for name in names] for member in first],
-            [member.scores["error"] for member in first],
-        )
-        return [first[index] for index in chosen]
 
     def _polished(
         self, front: Sequence[Network], networks: Networks, polish: Polish

@@ -1,8 +1,11 @@
 """How what is left of a budget is shared out among the networks of a front."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from neuroexapt.evolution.individual import G, Individual
 
 SHARE = 1 / 3
 """Power of a network's cost by which its share of the compute grows. Where error falls with the
@@ -59,32 +62,32 @@ class Polish(BaseModel):
         return self.model_copy(update={"done": self.done + 1})
 
 
-def standing_apart(costs: Sequence[Sequence[float]], errors: Sequence[float]) -> list[int]:
+def standing_apart(
+    front: Sequence[Individual[G]], objectives: Sequence[str]
+) -> list[Individual[G]]:
     """Which networks are worth polishing: of those that cost about the same, the most accurate.
 
     Two that are nearly alike come to nearly the same, each with half of the compute.
 
     Args:
-        costs: of each network one or several.
-        errors: on held-out data.
+        front: scored members.
+        objectives: what is to become small; all but the error are costs.
 
     Returns:
-        Their indices, ascending.
-
-    Example:
-        >>> standing_apart([[100], [110], [150]], [0.2, 0.19, 0.25])
-        [1, 2]
+        Some of the front, in its order.
     """
-    kept: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda index: (errors[index], *costs[index])):
-        if not any(_alike(costs[index], costs[other]) for other in kept):
-            kept.append(index)
-    return sorted(kept)
+    costs = [name for name in objectives if name != "error"]
+    kept: list[Individual[G]] = []
+    for member in sorted(front, key=lambda member: member.scores["error"]):
+        if not any(alike(member, other, costs) for other in kept):
+            kept.append(member)
+    return [member for member in front if member in kept]
 
 
-def _alike(some: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether no two costs of a kind are apart."""
-    return all(max(pair) <= APART * min(pair) for pair in zip(some, others, strict=True))
+def alike(one: Individual[Any], other: Individual[Any], costs: Sequence[str]) -> bool:
+    """Whether none of their costs are apart."""
+    pairs = [(one.scores[name], other.scores[name]) for name in costs]
+    return all(max(pair) <= APART * min(pair) for pair in pairs)
 
 
 def hunger(epochs: float, cost: float) -> float:
