@@ -227,7 +227,6 @@ def summed() -> dict[str, Any]:
                     [min(member["test_error"] for member in item["front"]) for item in found]
                 ),
                 "max_flops": found[0]["max_flops"],
-                "num_born": spread([sum(item.get("born", {}).values()) for item in found]),
             }
             born += [item["inheritance"] for item in found if "inheritance" in item]
     arms["inheritance"] = {
