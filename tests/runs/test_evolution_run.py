@@ -1,16 +1,14 @@
 """An evolution on disk: it goes on as if unbroken, and its networks are loaded by one call."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from runs.evolving import StopAt, StoppedError, outcome, quick
+from runs.forks import forking
 from safetensors.torch import load_file
 
 import neuroexapt as nx
@@ -110,55 +108,28 @@ def test_resume_from_an_older_checkpoint_forgets_what_came_after(
     assert outcome(out) == outcome(evolved)
 
 
-# One process is prepared and forks runs, which are killed later and later until one ends by itself.
 KILLING = """
-import os, signal, sys, time
+import sys
 from pathlib import Path
 from runs.evolving import quick
+from runs.forks import killed_until_it_ends
 from neuroexapt.runs import reopen_evolution, start_evolution
 from neuroexapt.runs.evolution_session import build_evolution
 
 build_evolution(quick())  # imports what is imported late
 out = Path(sys.argv[1])
-kills = 0
-while True:
-    child = os.fork()
-    if child == 0:
-        try:
-            there = (out / "config.json").exists()
-            run = reopen_evolution(out) if there else start_evolution(quick(), out)
-            run.finish()
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + 0.5 * 1.5**kills
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            sys.exit(status if status else print(kills, flush=True))
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            break
-        time.sleep(0.001)
-    kills += 1
+
+def run():
+    there = (out / "config.json").exists()
+    return (reopen_evolution(out) if there else start_evolution(quick(), out)).finish()
+
+print(killed_until_it_ends(run, 0.5, 1.5))
 """
 
 
 def test_killed_again_and_again_it_ends_with_the_same_front(evolved: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    found = subprocess.run(
-        [sys.executable, "-c", KILLING, str(out)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout) >= 2
+    assert int(forking(KILLING, out)) >= 2
     assert any(event["event"] == "resume" for event in read_events(out / "events.jsonl"))
     assert outcome(out) == outcome(evolved)
 

@@ -1,60 +1,27 @@
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+from runs.forks import forking
 from runs.quick import StopAt, comparable_events, comparable_summary, final_weights, quick
 
 from neuroexapt.runs import grow, read_events, read_summary, resume
 
-# One process is prepared and forks runs, which are killed later and later until one ends by itself.
 KILLING = """
-import os, signal, sys, time
+import sys
 from pathlib import Path
+from runs.forks import killed_until_it_ends
 from runs.quick import quick
 from neuroexapt.runs import grow, resume
 from neuroexapt.runs.session import build
 
 build(quick())  # imports what is imported late
 out = Path(sys.argv[1])
-kills = 0
-while True:
-    child = os.fork()
-    if child == 0:
-        try:
-            resume(out) if (out / "config.json").exists() else grow(quick(), out)
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + 0.2 * 1.2**kills
-    while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            sys.exit(status if status else print(kills, flush=True))
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            break
-        time.sleep(0.001)
-    kills += 1
+
+def run():
+    return resume(out) if (out / "config.json").exists() else grow(quick(), out)
+
+print(killed_until_it_ends(run, 0.2, 1.2))
 """
-
-
-def forking(code: str, *folders: Path) -> str:
-    """Run a program that forks, and give what it prints."""
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    found = subprocess.run(
-        [sys.executable, "-c", code, *map(str, folders)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert found.returncode == 0, found.stderr
-    return found.stdout
 
 
 def test_resume_after_sigkill_at_any_moment_ends_as_if_unbroken(unbroken: Path, tmp_path: Path):
