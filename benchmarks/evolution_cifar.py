@@ -1,6 +1,7 @@
 """Does evolution pay? Fronts on CIFAR-10 for the same total compute, by three ways to get them.
 
 python benchmarks/evolution_cifar.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 5e13]
+    [--device cpu]
 python benchmarks/evolution_cifar.py sum
 
 `run` spends the FLOPs, sensing and edits included, on `evolution` (mutations drawn from the
@@ -95,10 +96,11 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(seed)
     network = airbench(10, 3, width=WIDTH)
     whiten_first_(network, data)
+    network.to(args.device)
     evolution = MultiObjectiveArchitectureEvolution(
         network,
-        train_batches(data, RECIPE, seed=seed),
-        evaluation_batches(data, data.validation, channels_last=True),
+        train_batches(data, RECIPE, seed=seed, device=args.device),
+        evaluation_batches(data, data.validation, channels_last=True, device=args.device),
         config,
     )
     for population in evolution.run():
@@ -106,7 +108,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         record = evolution.history[-1]
         best = min(member.scores["error"] for member in record.population)
         print(arm, seed, record.phase, f"{record.flops:.2e} {best:.4f}", flush=True)
-    test = evaluation_batches(data, data.test, channels_last=True)
+    test = evaluation_batches(data, data.test, channels_last=True, device=args.device)
     criterion = build_criterion(RECIPE)
     scored = [
         {
@@ -160,6 +162,7 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "max_flops": args.max_flops / len(LIMITS),
             "seed": seed,
             "threads": 1,
+            "device": args.device,
             "recipe": RECIPE.model_dump(mode="json"),
             "checkpoint_seconds": 300,
             "growth": GROWTH if limit else False,
@@ -195,7 +198,7 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
         for kind in ("test", "val")
     }
     measured = {
-        "provenance": provenance(),
+        "provenance": provenance() | {"device": args.device},
         "arm": arm,
         "seed": seed,
         "max_flops": args.max_flops,
@@ -246,6 +249,7 @@ def main() -> None:
     parser.add_argument("--only", choices=ARMS)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--max-flops", type=float, default=5e13)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=6)
     parser.add_argument("--children", type=int, default=3)
     args = parser.parse_args()

@@ -1,5 +1,9 @@
-"""The one way in which the tests build a family's model, run it and compare what models compute."""
+"""The one way in which the tests build a family's model, run it and compare what models compute.
 
+NEUROEXAPT_TEST_DEVICE=cuda has them, and the runs of tests/runs, on another device than the CPU.
+"""
+
+import os
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -7,6 +11,7 @@ import torch
 from families import Family, Untraceable, scramble_, tensors
 from torch import Tensor, nn
 
+DEVICE = torch.device(os.environ.get("NEUROEXAPT_TEST_DEVICE", "cpu"))
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 Inputs: TypeAlias = tuple[Tensor, ...]
@@ -17,14 +22,14 @@ Outputs: TypeAlias = dict[bool, list[Tensor]]
 def built(family: Family | Untraceable, dtype: torch.dtype = torch.float64, seed: int = 0):
     """The family's model with all of its weights and statistics off their initial values."""
     torch.manual_seed(seed)
-    return scramble_(family.build(), seed).to(dtype)
+    return scramble_(family.build(), seed).to(DEVICE, dtype)
 
 
 def example_of(family: Family | Untraceable, dtype: torch.dtype = torch.float64) -> Inputs:
     """The family's input in a floating-point type; indices stay."""
     example = family.example()
     given = example if isinstance(example, tuple) else (example,)
-    return tuple(x.to(dtype) if x.is_floating_point() else x for x in given)
+    return tuple(x.to(DEVICE, dtype if x.is_floating_point() else None) for x in given)
 
 
 def outputs(model: nn.Module, inputs: Inputs, seed: int = 1) -> Outputs:
@@ -37,7 +42,7 @@ def outputs(model: nn.Module, inputs: Inputs, seed: int = 1) -> Outputs:
     found: Outputs = {}
     for training in (True, False):
         model.train(training)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=_random_states()), torch.no_grad():
             torch.manual_seed(seed)
             found[training] = [t.clone() for t in tensors(model(*(x.clone() for x in inputs)))]
             for buffer, before in buffers:
@@ -46,6 +51,11 @@ def outputs(model: nn.Module, inputs: Inputs, seed: int = 1) -> Outputs:
     for part, mode in modes.items():
         part.training = mode
     return found
+
+
+def _random_states() -> list[torch.device]:
+    """Devices whose random numbers are put back, beside the CPU's."""
+    return [] if DEVICE.type == "cpu" else [DEVICE]
 
 
 def relative_error(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:

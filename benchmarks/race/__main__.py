@@ -1,7 +1,7 @@
 """The race: accuracy for training compute, growing networks against all others.
 
 python benchmarks/race run --data-dir PATH [--data cifar10] [--regime short] [--budget 0.01]
-    [--seeds 3] [--only dnm] [--threads 1] [--worker 0 --of 2]
+    [--seeds 3] [--only dnm] [--threads 1] [--device cpu] [--worker 0 --of 2]
 python benchmarks/race run --quick
 python benchmarks/race sum
 python benchmarks/race draw
@@ -38,7 +38,7 @@ def main() -> None:
     folder = "race-quick" if args.regime == "quick" else "race"
     results = args.out or (ROOT / "runs" if args.regime == "quick" else RESULTS) / folder
     runs = ROOT / "runs" / folder / "going-on" if args.out is None else args.out / "going-on"
-    place = Place(results, runs, args.data_dir, args.threads)
+    place = Place(results, runs, args.data_dir, args.threads, args.device)
     if args.what == "run":
         for job in _mine(args):
             _run(job, place, args)
@@ -66,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument("--only", action="append", help="a contender; may be repeated")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--out", type=Path, help="another folder for results and runs")
@@ -122,7 +123,7 @@ def _run(job: Job, place: Place, args: argparse.Namespace) -> None:
         return
     own: list[object] = ["run", "--here", "--regime", job.regime, "--data", job.data]
     own += ["--budget", job.budget, "--only", job.contender, "--seed", job.seed]
-    own += ["--threads", place.threads]
+    own += ["--threads", place.threads, "--device", place.device]
     own += [] if place.data_dir is None else ["--data-dir", place.data_dir]
     own += [] if args.out is None else ["--out", args.out]
     subprocess.run([sys.executable, sys.argv[0], *map(str, own)], check=True)

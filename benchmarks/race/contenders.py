@@ -45,9 +45,10 @@ def measured(job: Job, place: Place) -> dict[str, Any]:
 def expanded(names: tuple[str, ...], regime: str, budget: float) -> list[str]:
     """Contenders with the sweep as its widths; the seed's is run under the name static-seed."""
     widths = sorted(REGIMES[regime].widths(budget))
+    widths.pop(REGIMES[regime].seed)
     found: list[str] = []
     for name in names:
-        own = [f"static-w{width}" for width in widths[1:]] if name == SWEEP else [name]
+        own = [f"static-w{width}" for width in widths] if name == SWEEP else [name]
         found += [one for one in own if one not in found]
         if name == SWEEP and "static-seed" not in found:
             found.append("static-seed")

@@ -41,7 +41,7 @@ def write(job: Job, place: Place, outcome: dict[str, Any]) -> Path:
     path = path_of(job, place)
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {
-        "provenance": provenance() | {"threads": place.threads},
+        "provenance": provenance() | {"threads": place.threads, "device": place.device},
         "regime": job.regime,
         "data": job.data,
         "budget": job.budget,
@@ -69,13 +69,14 @@ def known_settings(job: Job, place: Place) -> dict[str, Any]:
         "data": job.data,
         "seed": job.seed,
         "threads": place.threads,
-        "device": "cpu",
+        "device": place.device,
     } | data_dir
 
 
 def seed_width(job: Job) -> int:
     """Width of the seed network."""
-    return min(REGIMES[job.regime].widths(job.budget))
+    regime = REGIMES[job.regime]
+    return sorted(regime.widths(job.budget))[regime.seed]
 
 
 def of_run(folder: Path, events: list[dict[str, Any]], summary: Any) -> dict[str, Any]:

@@ -68,11 +68,11 @@ def gromo(job: Job, place: Place) -> dict[str, Any]:
     torch.set_num_threads(place.threads)
     seeded(job.seed)
     widths = regime.widths(job.budget)
-    model = _vgg(data, start=widths[0], end=widths[min(2, len(widths) - 1)])
-    return _Growing(job, data, recipe, model).finish()
+    model = _vgg(data, start=widths[0], end=widths[min(2, len(widths) - 1)], device=place.device)
+    return _Growing(job, data, recipe, model, place.device).finish()
 
 
-def _vgg(data: DataSplits, start: int, end: int) -> Any:
+def _vgg(data: DataSplits, start: int, end: int, device: str) -> Any:
     vgg = importlib.import_module("gromo.containers.vgg").VGG
     sides = min(data.image_size)
     stages = [(start, end), (4 * start, 4 * end), (4 * start, 4 * end)]
@@ -90,7 +90,7 @@ def _vgg(data: DataSplits, start: int, end: int) -> Any:
         num_classes=data.num_classes,
         number_of_fc_layers=1,
         input_spatial_shape=(sides, sides),
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
 
 
@@ -110,11 +110,12 @@ def _forget_shapes(model: nn.Module) -> None:
 class _Growing:
     """A training that grows as it goes."""
 
-    def __init__(self, job: Job, data: DataSplits, recipe: Recipe, model: Any) -> None:
-        self.job, self.data, self.recipe, self.model = job, data, recipe, model
+    def __init__(self, job: Job, data: DataSplits, recipe: Recipe, model: Any, device: str) -> None:
+        self.job, self.data, self.recipe = job, data, recipe
+        self.model, self.device = model.to(device), device
         self.criterion = build_criterion(recipe)
         self.optimizer = build_optimizer(model, recipe)
-        self.train = train_batches(data, recipe, seed=job.seed)
+        self.train = train_batches(data, recipe, seed=job.seed, device=device)
         self.flops = self.overhead = self.per_sample = 0
         self.curve: list[list[float]] = []
         self.growths: list[dict[str, Any]] = []
@@ -164,7 +165,9 @@ class _Growing:
         }
 
     def _batches(self, images: Any) -> Batches:
-        return evaluation_batches(self.data, images, channels_last=self.recipe.channels_last)
+        return evaluation_batches(
+            self.data, images, channels_last=self.recipe.channels_last, device=self.device
+        )
 
     def _after_step(self, step: Step) -> bool:
         self.flops += self.per_sample * step.num_samples

@@ -22,19 +22,66 @@ GROWTH: dict[str, Any] = {
 STEPS = 30
 """After so many, a third of a pass over the images, a network is validated and may grow."""
 
-VARIANTS: Mapping[str, dict[str, Any]] = {
-    "early": {"until": 0.3},
-    "late": {"until": 0.9},
-    "few": {"max_edits": 2, "pace": 1.15},
-    "many": {"max_edits": 8, "pace": 1.6},
-    "newborns-warmed-up": {"newborns": {"lr": 0.1, "steps": 100}},
-    "random": {"policy": "random"},
-    "split-only": {"kinds": ("split",)},
-    "widen-only": {"kinds": ("widen",)},
-    "entropy": {"policy": "entropy"},
+
+@dataclass(frozen=True)
+class Variant:
+    """Other settings of `dnm`.
+
+    Attributes:
+        growth: settings that differ from the regime's.
+        width: which of the sweep's widths the seed network has, the narrowest first; None for the
+            regime's.
+        steps: after so many a network is validated and may grow.
+    """
+
+    growth: dict[str, Any]
+    width: int | None = None
+    steps: int | None = None
+
+
+EARLY: dict[str, Any] = {"until": 0.15, "pace": 1.6, "max_edits": 8}
+CONNECT: dict[str, Any] = {"kinds": ("connect",), "until": 0.3}
+BOTH: dict[str, Any] = EARLY | {"kinds": ("widen", "connect"), "max_edits": 12}
+ONCE: dict[str, Any] = {"until": 0.06, "pace": 3.5, "max_edits": 16}
+
+VARIANTS: Mapping[str, Variant] = {
+    "early": Variant({"until": 0.3}),
+    "late": Variant({"until": 0.9}),
+    "few": Variant({"max_edits": 2, "pace": 1.15}),
+    "many": Variant({"max_edits": 8, "pace": 1.6}),
+    "newborns-warmed-up": Variant({"newborns": {"lr": 0.1, "steps": 100}}),
+    "random": Variant({"policy": "random"}),
+    "split-only": Variant({"kinds": ("split",)}),
+    "widen-only": Variant({"kinds": ("widen",)}),
+    "entropy": Variant({"policy": "entropy"}),
+    "early-widen": Variant(EARLY | {"kinds": ("widen",)}),
+    "early-split": Variant(EARLY | {"kinds": ("split",)}),
+    "early-random": Variant(EARLY | {"kinds": ("widen",), "policy": "random"}),
+    "early-shallow": Variant(EARLY | {"kinds": ("widen", "connect", "attend", "activate")}),
+    "once-widen": Variant(ONCE | {"kinds": ("widen",)}),
+    "once-split": Variant(ONCE | {"kinds": ("split",)}),
+    "second-widen": Variant({"kinds": ("widen",), "pace": 1.25, "until": 0.6}, width=1),
+    "second-deepen": Variant({"kinds": ("deepen",), "until": 0.2}, width=1),
+    "third-attend": Variant({"kinds": ("attend",), "until": 0.3}, width=2),
+    "third-connect": Variant(CONNECT, width=2),
+    "third-connect-many": Variant(CONNECT | {"max_edits": 12}, width=2),
+    "third-connect-long": Variant(CONNECT | {"until": 0.6}, width=2),
+    "third-connect-soon": Variant(CONNECT | {"max_edits": 12, "until": 0.1}, width=2, steps=10),
+    "third-connect-random": Variant(CONNECT | {"policy": "random"}, width=2),
+    "third-correlation": Variant(CONNECT | {"policy": "correlation"}, width=2),
+    "third-connect-fast": Variant(CONNECT | {"newborns": {"lr": 3.0, "steps": 100}}, width=2),
+    "first-connect": Variant(CONNECT, width=0),
+    "second-connect": Variant(CONNECT, width=1),
+    "fourth-connect": Variant(CONNECT, width=3),
+    "first-widen-connect": Variant(BOTH, width=0),
+    "second-widen-connect": Variant(BOTH, width=1),
+    "third-widen-connect": Variant(BOTH | {"pace": 1.2, "until": 0.3}, width=2),
+    "third-deepen-connect": Variant(BOTH | {"kinds": ("deepen", "connect")}, width=2),
+    "once-widen-connect": Variant(ONCE | {"kinds": ("widen", "connect"), "max_edits": 24}),
+    "third-activate": Variant({"kinds": ("activate",), "until": 0.3}, width=2),
+    "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }
-"""Name -> growth settings that differ from the regime's: what is tuned and taken apart. Raced only
-when asked for, as `--only dnm@early`."""
+"""Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +92,11 @@ class Regime:
         name: of it.
         data: data sets that it is for, the default first.
         budgets: PFLOP, by default.
-        widths: budget -> widths of the sweep, the narrowest of which is the seed's.
+        widths: budget -> widths of the sweep.
         model: width -> seed model, as `neuroexapt grow --model` takes it.
         recipe: settings of the recipe.
         growth: settings of `dnm`.
+        seed: which of the widths the seed network has, the narrowest first.
         grown_share: share of the budget that growing contenders get.
         channels: that a searched network may begin with.
         search_epochs: epochs that an evenly drawn network has to be trainable for.
@@ -63,6 +111,7 @@ class Regime:
     recipe: dict[str, Any]
     growth: dict[str, Any]
     contenders: tuple[str, ...]
+    seed: int = 0
     grown_share: float = 1.0
     channels: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
     search_epochs: int = 20
@@ -108,12 +157,14 @@ class Place:
         runs: folder of what is going on.
         data_dir: folder of the data set.
         threads: of the CPU.
+        device: where networks are trained.
     """
 
     results: Path
     runs: Path
     data_dir: Path | None
     threads: int
+    device: str = "cpu"
 
 
 def rounded(width: float) -> int:

@@ -1,14 +1,15 @@
 """Contenders that train by `neuroexapt.runs`, grown and static: resumed where they were."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from anew import write_architecture
 from planned import AtPlan, looks
 from results import known_settings, of_run, read, seed_width
-from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place
+from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place, Variant
 
 from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events, reopen, start
 
@@ -17,9 +18,12 @@ CHECKPOINT_SECONDS = 60
 
 def dnm(job: Job, place: Place) -> dict[str, Any]:
     """The seed network, grown while it trains."""
-    variant = job.contender.partition("@")[2]
-    growth = REGIMES[job.regime].growth | (VARIANTS[variant] if variant else {})
-    return _trained(job, place, _seed_model(job), growth)
+    chosen = VARIANTS.get(job.contender.partition("@")[2], Variant({}))
+    regime = REGIMES[job.regime]
+    widths = sorted(regime.widths(job.budget))
+    width = seed_width(job) if chosen.width is None else widths[chosen.width]
+    steps = {} if chosen.steps is None else {"steps_per_epoch": chosen.steps}
+    return _trained(job, place, regime.model(width), regime.growth | chosen.growth, recipe=steps)
 
 
 def static_seed(job: Job, place: Place) -> dict[str, Any]:
@@ -80,18 +84,19 @@ def _trained(
     model: str,
     growth: dict[str, Any] | bool,
     reporter: Callable[[Run], Reporter] = lambda _run: Silent(),
+    recipe: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A run to its end, begun or gone on with."""
     own = {
         "model": model,
         "max_flops": job.max_flops,
-        "recipe": REGIMES[job.regime].recipe,
+        "recipe": REGIMES[job.regime].recipe | dict(recipe),
         "growth": growth,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
     }
     folder = place.runs / job.name
     begun = (
-        reopen(folder, threads=place.threads)
+        reopen(folder, place.device, place.threads)
         if folder.exists()
         else start(configure(known_settings(job, place) | own), folder)
     )

@@ -140,7 +140,7 @@ def share_of_learners(subject: Subject, name: str, newborns: range) -> float:
     for member in subject.living.group(name).members:
         if member.role is not Role.PASSENGER and member.tensor in parameters:
             grad = grads[id(parameters[member.tensor])].movedim(member.dim, 0).flatten(1)
-            learners |= set(member.units[(grad != 0).any(1).numpy()].tolist())
+            learners |= set(member.units[(grad != 0).any(1).cpu().numpy()].tolist())
     return len(learners & set(newborns)) / len(newborns)
 
 

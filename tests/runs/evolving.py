@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tolerance import DEVICE
+
 from neuroexapt.runs import (
     EvolutionRunConfig,
     SilentEvolution,
@@ -19,7 +21,7 @@ def quick(**settings: Any) -> EvolutionRunConfig:
     given: dict[str, Any] = {
         "data": "digits",
         "model": "mlp",
-        "device": "cpu",
+        "device": str(DEVICE),
         "policy": "entropy",
         "seed": 5,
         "size": 4,

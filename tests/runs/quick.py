@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tolerance import DEVICE
+
 from neuroexapt.runs import GrowConfig, Silent, configure, read_events
 
 GROWTH = {
@@ -19,7 +21,7 @@ GROWTH = {
 
 def quick(**settings: Any) -> GrowConfig:
     """Digits in seconds: growth after epochs 2 and 4 of 6."""
-    given = {"data": "digits", "epochs": 6, "device": "cpu", "growth": GROWTH}
+    given = {"data": "digits", "epochs": 6, "device": str(DEVICE), "growth": GROWTH}
     given["checkpoint_seconds"] = 0
     return configure(given | settings)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tolerance import DEVICE
 
 from neuroexapt.errors import RunError, SearchError
 from neuroexapt.runs import (
@@ -33,7 +34,7 @@ def quick(**settings: Any) -> SearchRunConfig:
         "channels": 4,
         "epochs": 9,
         "checkpoint_seconds": 0,
-        "device": "cpu",
+        "device": str(DEVICE),
         "search": {
             "warmup": 1,
             "final": 8,
@@ -289,7 +290,7 @@ def test_runs_are_measured_unless_that_is_switched_off(settings, expected):
 def test_other_methods_run_to_their_end(tmp_path: Path, method: str):
     config = configure_search(
         {"data": "digits", "space": "aso-se", "channels": 2, "method": method, "epochs": 3}
-        | {"device": "cpu", "measure_every": 0}
+        | {"device": str(DEVICE), "measure_every": 0}
     )
     found = start_search(config, tmp_path / "run").finish()
     assert (found.method, found.epochs, found.expansions) == (method, 3, 0)

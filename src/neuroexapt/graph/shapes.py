@@ -27,7 +27,7 @@ from neuroexapt.graph.recall import (
     remember,
     settings,
 )
-from neuroexapt.graph.shield import shielded
+from neuroexapt.graph.shield import shielded, without_cudnn
 from neuroexapt.graph.state import preserve_state, restore_state
 from neuroexapt.graph.tracing import trace_in_mode
 
@@ -201,7 +201,7 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = _Recorder(graph_module, mode)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_cudnn():
             recorder.run(*ordered(graph_module, inputs.map(mode.from_tensor)))
             recorder.look_into_leaves()
     finally:

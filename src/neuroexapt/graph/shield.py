@@ -21,3 +21,17 @@ def shielded() -> Iterator[None]:
         for kind in filter(torch.is_autocast_enabled, AUTOCASTING):
             stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Leave cuDNN off for a while.
+
+    Its recurrent layers copy their weights into one piece of memory, which fake tensors don't have.
+    """
+    was = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = was

@@ -9,6 +9,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neuroexapt.graph.flops import counting
+from neuroexapt.graph.shield import without_cudnn
 from neuroexapt.training.loop import Criterion
 from neuroexapt.training.modes import mode
 
@@ -70,7 +71,13 @@ def _count_fake(model: nn.Module, inputs: Tensor, targets: Tensor, criterion: Cr
         name: fake.from_tensor(tensor)
         for name, tensor in chain(model.named_parameters(), model.named_buffers())
     }
-    with mode(model, training=True), torch.enable_grad(), fake, counting() as counter:
+    with (
+        without_cudnn(),
+        mode(model, training=True),
+        torch.enable_grad(),
+        fake,
+        counting() as counter,
+    ):
         outputs = torch.func.functional_call(model, state, (fake.from_tensor(inputs),))
         criterion(outputs, fake.from_tensor(targets)).backward()
     return counter.get_total_flops()
