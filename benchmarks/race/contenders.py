@@ -45,7 +45,7 @@ def measured(job: Job, place: Place) -> dict[str, Any]:
 def expanded(names: tuple[str, ...], regime: str, budget: float) -> list[str]:
     """Contenders with the sweep as its widths; the seed's is run under the name static-seed."""
     widths = sorted(REGIMES[regime].widths(budget))
-    widths.pop(REGIMES[regime].seed)
+    widths.pop(REGIMES[regime].chosen.width)
     found: list[str] = []
     for name in names:
         own = [f"static-w{width}" for width in widths] if name == SWEEP else [name]

@@ -76,7 +76,7 @@ def known_settings(job: Job, place: Place) -> dict[str, Any]:
 def seed_width(job: Job) -> int:
     """Width of the seed network."""
     regime = REGIMES[job.regime]
-    return sorted(regime.widths(job.budget))[regime.seed]
+    return sorted(regime.widths(job.budget))[regime.chosen.width]
 
 
 def of_run(folder: Path, events: list[dict[str, Any]], summary: Any) -> dict[str, Any]:

@@ -29,13 +29,12 @@ class Variant:
 
     Attributes:
         growth: settings that differ from the regime's.
-        width: which of the sweep's widths the seed network has, the narrowest first; None for the
-            regime's.
-        steps: after so many a network is validated and may grow.
+        width: which of the sweep's widths the seed network has, the narrowest first.
+        steps: after so many a network is validated and may grow; None for the recipe's.
     """
 
     growth: dict[str, Any]
-    width: int | None = None
+    width: int = 0
     steps: int | None = None
 
 
@@ -84,6 +83,10 @@ VARIANTS: Mapping[str, Variant] = {
 """Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
 
 
+CHOSEN = Variant({})
+"""Raced as `dnm` by the airbench recipe."""
+
+
 @dataclass(frozen=True)
 class Regime:
     """A kind of training that contenders share.
@@ -95,8 +98,8 @@ class Regime:
         widths: budget -> widths of the sweep.
         model: width -> seed model, as `neuroexapt grow --model` takes it.
         recipe: settings of the recipe.
-        growth: settings of `dnm`.
-        seed: which of the widths the seed network has, the narrowest first.
+        growth: settings of `dnm` that its variants share.
+        chosen: the variant that is raced as `dnm`.
         grown_share: share of the budget that growing contenders get.
         channels: that a searched network may begin with.
         search_epochs: epochs that an evenly drawn network has to be trainable for.
@@ -111,7 +114,7 @@ class Regime:
     recipe: dict[str, Any]
     growth: dict[str, Any]
     contenders: tuple[str, ...]
-    seed: int = 0
+    chosen: Variant = Variant({})
     grown_share: float = 1.0
     channels: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
     search_epochs: int = 20
@@ -212,6 +215,7 @@ REGIMES: Mapping[str, Regime] = {
             model="networks:airbench-{}".format,
             recipe={"base": "airbench", "steps_per_epoch": STEPS},
             growth=GROWTH,
+            chosen=CHOSEN,
             contenders=ALL,
         ),
         Regime(

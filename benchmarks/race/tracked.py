@@ -1,15 +1,14 @@
 """Contenders that train by `neuroexapt.runs`, grown and static: resumed where they were."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from anew import write_architecture
 from planned import AtPlan, looks
 from results import known_settings, of_run, read, seed_width
-from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place, Variant
+from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place
 
 from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events, reopen, start
 
@@ -18,12 +17,10 @@ CHECKPOINT_SECONDS = 60
 
 def dnm(job: Job, place: Place) -> dict[str, Any]:
     """The seed network, grown while it trains."""
-    chosen = VARIANTS.get(job.contender.partition("@")[2], Variant({}))
-    regime = REGIMES[job.regime]
-    widths = sorted(regime.widths(job.budget))
-    width = seed_width(job) if chosen.width is None else widths[chosen.width]
-    steps = {} if chosen.steps is None else {"steps_per_epoch": chosen.steps}
-    return _trained(job, place, regime.model(width), regime.growth | chosen.growth, recipe=steps)
+    regime, name = REGIMES[job.regime], job.contender.partition("@")[2]
+    variant = VARIANTS[name] if name else regime.chosen
+    width = sorted(regime.widths(job.budget))[variant.width]
+    return _trained(job, place, regime.model(width), regime.growth | variant.growth, variant.steps)
 
 
 def static_seed(job: Job, place: Place) -> dict[str, Any]:
@@ -53,8 +50,11 @@ def random_growth(job: Job, place: Place) -> dict[str, Any]:
     """As many edits of the same kinds at the same times as `dnm` made, anywhere."""
     followed = _followed(job, place)
     plan = looks(followed["edits"], job.max_flops / 1e15)
-    growth = REGIMES[job.regime].growth | {"policy": "random", "timing": "periodic", "until": 1.0}
-    outcome = _trained(job, place, _seed_model(job), growth, lambda run: AtPlan(run, plan))
+    regime, anywhere = REGIMES[job.regime], {"policy": "random", "timing": "periodic", "until": 1.0}
+    growth = regime.growth | regime.chosen.growth | anywhere
+    outcome = _trained(
+        job, place, _seed_model(job), growth, regime.chosen.steps, lambda run: AtPlan(run, plan)
+    )
     return {"planned_edits": sum(look.count for look in plan)} | outcome
 
 
@@ -83,14 +83,15 @@ def _trained(
     place: Place,
     model: str,
     growth: dict[str, Any] | bool,
+    steps: int | None = None,
     reporter: Callable[[Run], Reporter] = lambda _run: Silent(),
-    recipe: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A run to its end, begun or gone on with."""
+    other = {} if steps is None else {"steps_per_epoch": steps}
     own = {
         "model": model,
         "max_flops": job.max_flops,
-        "recipe": REGIMES[job.regime].recipe | dict(recipe),
+        "recipe": REGIMES[job.regime].recipe | other,
         "growth": growth,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
     }
