@@ -10,7 +10,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from contenders import SWEEP
-from summing import Runs, best_of_sweep, grouped, read_all, summed, sweep_of
+from summing import Runs, best_of_sweep, figures, grouped, read_all, summed, sweep_of
 
 INK = "#24292f"
 COLOURS: Mapping[str, str] = {
@@ -36,6 +36,8 @@ HEADINGS = (
     "sensing, editing, search",
     "peak memory",
 )
+TUNING = "tuning"
+"""Folder of the runs by which settings were chosen; their test accuracy plays no part."""
 POINTS = 60
 """At which curves are averaged over seeds."""
 
@@ -54,6 +56,8 @@ def draw(folder: Path, docs: Path) -> None:
         _curves(budgets, docs / "images" / f"{name}.svg")
         _pareto(budgets, docs / "images" / f"{name}-pareto.svg")
     _between(page, "results", _tables(runs, page.parent))
+    if (folder / TUNING).exists():
+        _between(page, "tuning", tuning_table(read_all(folder / TUNING)))
 
 
 def chosen(contenders: dict[str, Runs]) -> dict[str, Runs]:
@@ -175,6 +179,25 @@ def table(contenders: dict[str, Any], differences: dict[str, Any]) -> str:
             f"| {item['macs'] / 1e6:.2f} M | {item['pflop']:.3g} "
             f"| {item['overhead_share']:.1%} | {item['peak_memory_mb']:,.0f} MB |"
         )
+    return "\n".join(lines)
+
+
+def tuning_table(runs: Runs) -> str:
+    """One row for each budget and contender, by validation accuracy, the best first."""
+    lines = [
+        "| PFLOP | variant | seed network | validation | n | MACs | edits | sensing, editing |",
+        "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for budgets in grouped(runs).values():
+        for budget, contenders in sorted(budgets.items()):
+            told = [(figures(own), name, own) for name, own in contenders.items()]
+            for item, name, own in sorted(told, key=lambda row: -row[0]["val_mean"]):
+                lines.append(
+                    f"| {budget:g} | {name} | {own[0]['settings']['model'].partition(':')[2]} "
+                    f"| {_percent(item['val_mean'], item['val_std'])} | {item['n']} "
+                    f"| {item['macs'] / 1e6:.2f} M | {fmean(len(run['edits']) for run in own):.1f} "
+                    f"| {item['overhead_share']:.1%} |"
+                )
     return "\n".join(lines)
 
 
