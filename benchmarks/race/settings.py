@@ -40,6 +40,8 @@ class Variant:
 
 EARLY: dict[str, Any] = {"until": 0.15, "pace": 1.6, "max_edits": 8}
 CONNECT: dict[str, Any] = {"kinds": ("connect",), "until": 0.3}
+SOON: dict[str, Any] = CONNECT | {"max_edits": 12, "until": 0.1}
+PRICED: dict[str, Any] = SOON | {"kinds": ("widen", "connect"), "until": 0.15, "exchange": 0.1}
 BOTH: dict[str, Any] = EARLY | {"kinds": ("widen", "connect"), "max_edits": 12}
 ONCE: dict[str, Any] = {"until": 0.06, "pace": 3.5, "max_edits": 16}
 
@@ -65,13 +67,16 @@ VARIANTS: Mapping[str, Variant] = {
     "third-connect": Variant(CONNECT, width=2),
     "third-connect-many": Variant(CONNECT | {"max_edits": 12}, width=2),
     "third-connect-long": Variant(CONNECT | {"until": 0.6}, width=2),
-    "third-connect-soon": Variant(CONNECT | {"max_edits": 12, "until": 0.1}, width=2, steps=10),
+    "third-connect-soon": Variant(SOON, width=2, steps=10),
     "third-connect-random": Variant(CONNECT | {"policy": "random"}, width=2),
     "third-correlation": Variant(CONNECT | {"policy": "correlation"}, width=2),
     "third-connect-fast": Variant(CONNECT | {"newborns": {"lr": 3.0, "steps": 100}}, width=2),
     "first-connect": Variant(CONNECT, width=0),
     "second-connect": Variant(CONNECT, width=1),
     "fourth-connect": Variant(CONNECT, width=3),
+    "second-connect-soon": Variant(SOON, width=1, steps=10),
+    "second-priced": Variant(PRICED | {"pace": 1.25}, width=1, steps=10),
+    "first-priced": Variant(PRICED | {"pace": 1.5}, width=0, steps=10),
     "first-widen-connect": Variant(BOTH, width=0),
     "second-widen-connect": Variant(BOTH, width=1),
     "third-widen-connect": Variant(BOTH | {"pace": 1.2, "until": 0.3}, width=2),
