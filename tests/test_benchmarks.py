@@ -72,3 +72,48 @@ def test_benchmark_helps_and_measures_nothing(
     usage = (folder / f"{script.stem}.out").read_text()
     assert usage.startswith(f"usage: {script.name} [-h] ")
     assert list((folder / script.stem).iterdir()) == []
+
+
+def pooled(folder: Path, jobs: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """What the pool tells of jobs; scripts `good.py` and `bad.py` note that they ran."""
+    (folder / "good.py").write_text("import sys\nprint('good', *sys.argv[1:])\n")
+    (folder / "bad.py").write_text("raise ValueError('no good')\n")
+    (folder / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    return subprocess.run(
+        [sys.executable, BENCHMARKS / "pool.py", "--logs", "logs", *options],
+        cwd=folder,
+        input=jobs,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_pool_keeps_the_order_and_tells_what_failed(tmp_path: Path) -> None:
+    jobs = "last\tfirst\tgood.py two\nfirst\t\tgood.py one\nbad\t\tbad.py\nvain\tbad\tgood.py\n"
+    found = pooled(tmp_path, jobs, "--slots", "1")
+    assert found.returncode == 1
+    told = [line.partition("s  ")[2] for line in found.stdout.splitlines()]
+    assert [line.split(",")[0] for line in told] == [
+        "first: done",
+        "last: done",
+        "bad: FAILED",
+        "vain: left out",
+    ]
+    assert (tmp_path / "logs" / "last.log").read_text() == "good two\n"
+    assert "ValueError: no good" in (tmp_path / "logs" / "bad.log").read_text()
+    assert not (tmp_path / "logs" / "vain.log").exists()
+
+
+def test_pool_stops_in_time(tmp_path: Path) -> None:
+    found = pooled(tmp_path, "a\t\tslow.py\nb\t\tslow.py\n", "--slots", "1", "--seconds", "0.5")
+    assert found.returncode == 1
+    assert "a: stopped" in found.stdout and "b: not begun" in found.stdout
+
+
+@pytest.mark.parametrize("jobs", ["a good.py\n", "a\t\t\n", "a\tb\tgood.py\n", "a\t\tx\na\t\tx\n"])
+def test_pool_refuses_what_is_no_list_of_jobs(tmp_path: Path, jobs: str) -> None:
+    found = pooled(tmp_path, jobs)
+    assert found.returncode == 1 and found.stderr
+    assert "Traceback" not in found.stderr and not (tmp_path / "logs").exists()

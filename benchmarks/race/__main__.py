@@ -3,6 +3,7 @@
 python benchmarks/race run --data-dir PATH [--data cifar10] [--regime short] [--budget 0.01]
     [--seeds 3] [--only dnm] [--threads 1] [--device cpu] [--worker 0 --of 2]
 python benchmarks/race run --quick
+python benchmarks/race jobs --data-dir PATH ...
 python benchmarks/race sum
 python benchmarks/race draw
 
@@ -11,8 +12,9 @@ that was broken off goes on from its newest checkpoint in runs/race. Every run h
 own, whose peak memory is taken. Budgets are PFLOP of training, counted by one counter: forward and
 backward passes that are really run, search, sensing and growth included, evaluation not. Everything
 is chosen on 5,000 held-out training images; the test images are read once, at each run's end.
-`--quick` races on scikit-learn's digits in two minutes, to see that all of it works. `sum` writes
-summary.json; `draw` the pictures in docs/images and the tables in docs/race.md.
+`--quick` races on scikit-learn's digits in two minutes, to see that all of it works. `jobs` runs
+nothing, but writes out what is left to run, for `benchmarks/pool.py`. `sum` writes summary.json;
+`draw` the pictures in docs/images and the tables in docs/race.md.
 """
 
 import argparse
@@ -44,6 +46,8 @@ def main() -> None:
             _run(job, place, args)
         if args.regime == "quick" and args.seed is None:  # a process of one run has one
             write_summary(results)
+    elif args.what == "jobs":
+        _list([job for job in _mine(args) if not path_of(job, place).exists()], place, args)
     elif args.what == "sum":
         write_summary(results)
     else:
@@ -56,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="race", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["run", "sum", "draw"])
+    parser.add_argument("what", choices=["run", "jobs", "sum", "draw"])
     parser.add_argument("--data", help="cifar10, cifar100")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--regime", choices=REGIMES, default="short")
@@ -121,12 +125,26 @@ def _run(job: Job, place: Place, args: argparse.Namespace) -> None:
             flush=True,
         )
         return
+    subprocess.run([sys.executable, sys.argv[0], *_alone(job, place, args)], check=True)
+
+
+def _alone(job: Job, place: Place, args: argparse.Namespace) -> list[str]:
+    """Arguments with which a process runs this job only."""
     own: list[object] = ["run", "--here", "--regime", job.regime, "--data", job.data]
     own += ["--budget", job.budget, "--only", job.contender, "--seed", job.seed]
     own += ["--threads", place.threads, "--device", place.device]
     own += [] if place.data_dir is None else ["--data-dir", place.data_dir]
     own += [] if args.out is None else ["--out", args.out]
-    subprocess.run([sys.executable, sys.argv[0], *map(str, own)], check=True)
+    return list(map(str, own))
+
+
+def _list(jobs: list[Job], place: Place, args: argparse.Namespace) -> None:
+    """What is left, for the pool: first what others wait for, and of that the longest."""
+    left = {job.name for job in jobs}
+    for job in sorted(jobs, key=lambda job: (job.contender != "dnm", -job.budget)):
+        leader = Job(job.regime, job.data, job.budget, "dnm", job.seed).name
+        after = leader if job.contender in FOLLOWING and leader in left else ""
+        print(job.name, after, " ".join([sys.argv[0], *_alone(job, place, args)]), sep="\t")
 
 
 if __name__ == "__main__":
