@@ -5,8 +5,9 @@ from typing import Any
 
 from rival import gromo
 from searched import aso_se_search
-from settings import REGIMES, VARIANTS, Job, Place
+from settings import REGIMES, Job, Place
 from tracked import dnm, random_growth, static_final, static_seed, static_width
+from variants import VARIANTS
 
 Contender = Callable[[Job, Place], dict[str, Any]]
 

@@ -8,7 +8,8 @@ from typing import Any
 from anew import write_architecture
 from planned import AtPlan, looks
 from results import known_settings, of_run, read, seed_width
-from settings import FOLLOWING, REGIMES, VARIANTS, Job, Place
+from settings import FOLLOWING, REGIMES, Job, Place
+from variants import VARIANTS
 
 from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events, reopen, start
 
