@@ -89,10 +89,11 @@ def _mine(args: argparse.Namespace) -> list[Job]:
         raise SystemExit(f"{args.regime} is for {', '.join(regime.data)}, not {data}")
     count = args.seeds or (1 if args.regime == "quick" else 3)
     seeds = range(count) if args.seed is None else [args.seed]
+    named = _named(args)
     chains: list[list[Job]] = []
     for budget in args.budget or regime.budgets:
         for seed in seeds:
-            names = expanded(_named(args), args.regime, budget)
+            names = expanded(named, args.regime, budget)
             jobs = [Job(args.regime, data, budget, name, seed) for name in names]
             tied = [job for job in jobs if job.contender in ("dnm", *FOLLOWING)]
             chains += [tied] if tied else []
@@ -106,7 +107,8 @@ def _named(args: argparse.Namespace) -> tuple[str, ...]:
         return tuple(args.only)
     names = REGIMES[args.regime].contenders
     if "gromo" in names and not available():
-        print("gromo isn't installed and is left out; pip install torch==2.13.0 gromo==0.1.0")
+        left_out = "gromo isn't installed and is left out; pip install torch==2.13.0 gromo==0.1.0"
+        print(left_out, file=sys.stderr)
         return tuple(name for name in names if name != "gromo")
     return names
 
