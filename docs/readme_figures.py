@@ -100,7 +100,8 @@ def arbiter_section(measured: dict[str, Any]) -> str:
     return f"""## Does it know which edit pays?
 
 {measured["num_candidates"]} candidate edits (splits and widenings that double a group, residual
-blocks, connections, attention, activations, pruning of a quarter of a group) at
+blocks, connections, attention, activations, pruning of a quarter of a group by an earlier measure
+of saliency) at
 {measured["num_checkpoints"]} checkpoints of small networks were each tried alone: 300 more steps
 while the learning rate falls to zero, held-out loss against the same steps without an edit, three
 seeds. CIFAR-10 is at 16 x 16 pixels; "clutter" is handwritten digits amid pieces of others on as

@@ -1,6 +1,5 @@
 """Pictures and tables of the race, from its result files alone."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +9,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from contenders import SWEEP
+from readme import write_readmes
 from summing import Runs, best_of_sweep, figures, grouped, read_all, summed, sweep_of
+from writing import between, percent
 
 INK = "#24292f"
 COLOURS: Mapping[str, str] = {
@@ -43,7 +44,7 @@ POINTS = 60
 
 
 def draw(folder: Path, docs: Path) -> None:
-    """Draw all pictures and write all tables.
+    """Draw all pictures and write all tables, the READMEs' among them.
 
     Args:
         folder: of result files.
@@ -55,9 +56,10 @@ def draw(folder: Path, docs: Path) -> None:
         name = "race" if where == "cifar10" else f"race-{where}"
         _curves(budgets, docs / "images" / f"{name}.svg")
         _pareto(budgets, docs / "images" / f"{name}-pareto.svg")
-    _between(page, "results", _tables(runs, page.parent))
+    between(page, "results", _tables(runs, page.parent))
+    write_readmes(runs, docs.parent)
     if (folder / TUNING).exists():
-        _between(page, "tuning", tuning_table(read_all(folder / TUNING)))
+        between(page, "tuning", tuning_table(read_all(folder / TUNING)))
 
 
 def chosen(contenders: dict[str, Runs]) -> dict[str, Runs]:
@@ -88,7 +90,7 @@ def _curves(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
             at, mean, deviation = averaged(runs)
             axes.plot(at, 100 * mean, color=COLOURS[name], linewidth=1.5)
             low, high = 100 * (mean - deviation), 100 * (mean + deviation)
-            axes.fill_between(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
+            axes.fillbetween(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
             test = 100 * fmean(run["test_accuracy"] for run in runs)
             label = f"{name}: {test:.1f} % on the test images (n={len(runs)})"
             axes.plot([], [], color=COLOURS[name], label=label)
@@ -173,8 +175,8 @@ def table(contenders: dict[str, Any], differences: dict[str, Any]) -> str:
         above = differences.get(name)
         told = f" (width {item['width']})" if "width" in item else ""
         lines.append(
-            f"| {name}{told} | {_percent(item['mean'], item['std'])} "
-            f"| {_percent(item['val_mean'], item['val_std'])} | {item['n']} "
+            f"| {name}{told} | {percent(item['mean'], item['std'])} "
+            f"| {percent(item['val_mean'], item['val_std'])} | {item['n']} "
             f"| {_points(above) if above else ''} | {item['params'] / 1e3:,.1f} k "
             f"| {item['macs'] / 1e6:.2f} M | {item['pflop']:.3g} "
             f"| {item['overhead_share']:.1%} | {item['peak_memory_mb']:,.0f} MB |"
@@ -194,7 +196,7 @@ def tuning_table(runs: Runs) -> str:
             for item, name, own in sorted(told, key=lambda row: -row[0]["val_mean"]):
                 lines.append(
                     f"| {budget:g} | {name} | {own[0]['settings']['model'].partition(':')[2]} "
-                    f"| {_percent(item['val_mean'], item['val_std'])} | {item['n']} "
+                    f"| {percent(item['val_mean'], item['val_std'])} | {item['n']} "
                     f"| {item['macs'] / 1e6:.2f} M | {fmean(len(run['edits']) for run in own):.1f} "
                     f"| {item['overhead_share']:.1%} |"
                 )
@@ -215,20 +217,5 @@ def _accounted(contenders: dict[str, Any]) -> str:
     return f"{told}, one run of dnm {share:.0%} of that."
 
 
-def _percent(mean: float, deviation: float) -> str:
-    return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
-
-
 def _points(told: dict[str, Any]) -> str:
     return f"{100 * told['mean']:+.2f} ± {100 * told['std']:.2f}"
-
-
-def _between(page: Path, name: str, text: str) -> None:
-    """Put a text between a page's markers."""
-    before = page.read_text("utf-8")
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-    after, count = re.subn(
-        pattern, lambda match: f"{match[1]}{text}\n{match[2]}", before, flags=re.DOTALL
-    )
-    assert count == 1, f"{page} has no markers for {name}"
-    page.write_text(after, "utf-8")

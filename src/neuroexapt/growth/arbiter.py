@@ -212,9 +212,15 @@ def _exchange(on: Situation) -> float:
 
 
 def rank_pruning(on: Situation) -> list[Proposal]:
-    """The least units of each group: first those that save most compute for the loss they cost."""
-    found = sorted(_prunings(on), key=lambda pruning: -pruning[1] / max(pruning[2], LEAST))
-    return [proposal for proposal, *_ in found]
+    """The least units of each group: first those that save most compute for what they matter."""
+
+    def worth(proposal: Proposal) -> float:
+        matters = max(
+            float(sum(proposal.evidence["saliency"])) / max(on.readings.loss, LEAST), LEAST
+        )
+        return -float(proposal.evidence["compute"]) / matters
+
+    return sorted((proposal for proposal, *_ in _prunings(on)), key=worth, reverse=True)
 
 
 def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
@@ -223,7 +229,7 @@ def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
     positions = positions_of(living.graph_module, living.example_inputs.batch_size)
     for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
-        saliency = sum(max(value, 0.0) for value in proposal.evidence["saliency"])
+        saliency = sum(proposal.evidence["saliency"])
         features = pruning_features(saliency, proposal.evidence["removed"], loss)
         saving, scale = _predicted(features, on)
         macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
