@@ -90,7 +90,7 @@ def _curves(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
             at, mean, deviation = averaged(runs)
             axes.plot(at, 100 * mean, color=COLOURS[name], linewidth=1.5)
             low, high = 100 * (mean - deviation), 100 * (mean + deviation)
-            axes.fillbetween(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
+            axes.fill_between(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
             test = 100 * fmean(run["test_accuracy"] for run in runs)
             label = f"{name}: {test:.1f} % on the test images (n={len(runs)})"
             axes.plot([], [], color=COLOURS[name], label=label)
@@ -111,8 +111,13 @@ def _pareto(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
             if swept:
                 axes.plot(*zip(*sorted(swept), strict=True), color="#d8dde2", zorder=0)
             for name, runs in chosen(contenders).items():
-                axes.scatter(*_point(runs, figure_name), color=COLOURS[name], s=18)
-        for name in COLOURS:
+                # Where two are the same, the one below is larger and is seen, too.
+                place = list(COLOURS).index(name)
+                size = 14 + 12 * place
+                at = _point(runs, figure_name)
+                axes.scatter(*at, color=COLOURS[name], s=size, zorder=len(COLOURS) - place)
+        raced = {name for contenders in budgets.values() for name in chosen(contenders)}
+        for name in (name for name in COLOURS if name in raced):
             axes.scatter([], [], color=COLOURS[name], s=18, label=name)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
     panels[0].legend(frameon=False, fontsize=7)
