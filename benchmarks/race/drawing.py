@@ -11,7 +11,7 @@ import numpy as np
 from contenders import SWEEP
 from readme import write_readmes
 from summing import Runs, best_of_sweep, figures, grouped, read_all, summed, sweep_of
-from writing import between, percent
+from writing import between, spread_percent
 
 INK = "#24292f"
 COLOURS: Mapping[str, str] = {
@@ -180,9 +180,9 @@ def table(contenders: dict[str, Any], differences: dict[str, Any]) -> str:
         above = differences.get(name)
         told = f" (width {item['width']})" if "width" in item else ""
         lines.append(
-            f"| {name}{told} | {percent(item['mean'], item['std'])} "
-            f"| {percent(item['val_mean'], item['val_std'])} | {item['n']} "
-            f"| {_points(above) if above else ''} | {item['params'] / 1e3:,.1f} k "
+            f"| {name}{told} | {spread_percent(item)} % "
+            f"| {spread_percent(item, 'val_')} % | {item['n']} "
+            f"| {spread_percent(above, sign='+') if above else ''} | {item['params'] / 1e3:,.1f} k "
             f"| {item['macs'] / 1e6:.2f} M | {item['pflop']:.3g} "
             f"| {item['overhead_share']:.1%} | {item['peak_memory_mb']:,.0f} MB |"
         )
@@ -192,8 +192,8 @@ def table(contenders: dict[str, Any], differences: dict[str, Any]) -> str:
 def tuning_table(runs: Runs) -> str:
     """One row for each budget and contender, by validation accuracy, the best first."""
     lines = [
-        "| PFLOP | variant | seed network | validation | n | MACs | edits | sensing, editing |",
-        "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| PFLOP | variant | seed network | validation | n | on | MACs | edits | overhead |",
+        "| ---: | --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
     for budgets in grouped(runs).values():
         for budget, contenders in sorted(budgets.items()):
@@ -201,7 +201,8 @@ def tuning_table(runs: Runs) -> str:
             for item, name, own in sorted(told, key=lambda row: -row[0]["val_mean"]):
                 lines.append(
                     f"| {budget:g} | {name} | {own[0]['settings']['model'].partition(':')[2]} "
-                    f"| {percent(item['val_mean'], item['val_std'])} | {item['n']} "
+                    f"| {spread_percent(item, 'val_')} % | {item['n']} "
+                    f"| {', '.join(sorted({run['provenance']['device'] for run in own}))} "
                     f"| {item['macs'] / 1e6:.2f} M | {fmean(len(run['edits']) for run in own):.1f} "
                     f"| {item['overhead_share']:.1%} |"
                 )
@@ -220,7 +221,3 @@ def _accounted(contenders: dict[str, Any]) -> str:
         return f"{told}."
     share = dnm["pflop"] / tuned["sweep_pflop"]
     return f"{told}, one run of dnm {share:.0%} of that."
-
-
-def _points(told: dict[str, Any]) -> str:
-    return f"{100 * told['mean']:+.2f} ± {100 * told['std']:.2f}"

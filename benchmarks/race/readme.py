@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from summing import Runs, summed
-from writing import between, percent
+from writing import between, spread_percent
 
 HEADINGS: Mapping[str, str] = {
     "README.md": "| CIFAR-10, {budget} PFLOP | test accuracy | parameters | MACs |",
@@ -51,7 +51,7 @@ def short_table(page: str, budget: str, contenders: Mapping[str, Any]) -> str:
     names = NAMES[page]
     raced = {name: contenders[name] for name in names if name in contenders}
     rows = [
-        f"| {names[name]} | {percent(item['mean'], item['std'])} "
+        f"| {names[name]} | {spread_percent(item)} % "
         f"| {item['params'] / 1e3:,.0f} k | {item['macs'] / 1e6:.1f} M |"
         for name, item in sorted(raced.items(), key=lambda pair: -pair[1]["mean"])
     ]

@@ -1,12 +1,21 @@
 """Figures as words, and words into pages."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
-def percent(mean: float, deviation: float) -> str:
-    """Mean and standard deviation of a share, in percent."""
-    return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
+def spread_percent(told: Mapping[str, Any], prefix: str = "", sign: str = "") -> str:
+    """Mean and standard deviation of a share, times 100; one measurement has no deviation.
+
+    Args:
+        told: with "mean", "std" and "n".
+        prefix: of "mean" and "std".
+        sign: "+" to have one in any case.
+    """
+    mean = f"{100 * told[f'{prefix}mean']:{sign}.2f}"
+    return f"{mean} ± {100 * told[f'{prefix}std']:.2f}" if told["n"] > 1 else mean
 
 
 def between(page: Path, name: str, text: str) -> None:

@@ -230,8 +230,7 @@ class _Sensing:
 
         The first order, -mean(s), is left out, though training isn't at a minimum. Over some
         hundred samples it is mostly noise, of which those units have most that matter most; and
-        it is large where smaller outputs would merely make the network less sure of itself. Units
-        that were least by both orders cost more than units at random.
+        it is large where smaller outputs would merely make the network less sure of itself.
         """
         found = {}
         for watcher in self.groups:
