@@ -6,14 +6,14 @@ python benchmarks/evolution_cifar.py sum
 
 `run` spends the FLOPs, sensing and edits included, on `evolution` (mutations drawn from the
 arbiter's ranking), on `random_mutation` (the same, mutations drawn evenly) or on `separate_runs`
-(five DNM trainings from the same seed network, each with a fifth of them and a limit of its own to
-its multiply-accumulates). Everything is chosen by 5,000 held-out training images. The front's
+(five DNM trainings of seed networks of several widths, each with a fifth of them, grown as what the
+race's tuning has chosen grows). Everything is chosen by 5,000 held-out training images. The front's
 networks are then tested once, and the hypervolume is that of their test errors and MACs, with the
 error from 0.1 to 0.5 and the MACs from 0 to 26 million scaled to 0..1. One file a run in
 benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
 
-The seed network is airbench's at width 12, and the recipe airbench's with half the batch and a
-learning rate that suits it.
+Evolution's seed network is airbench's at width 12, and the recipe airbench's with half the batch
+and a learning rate that suits it.
 """
 
 import argparse
@@ -53,18 +53,18 @@ RUNS = Path(__file__).parent.parent / "runs" / "evolution"
 WIDTH = 12
 MAX_MACS = 26_000_000
 IDEAL, REFERENCE = (0.1, 0.0), (0.5, float(MAX_MACS))
-LIMITS = (None, 9_000_000, 13_000_000, 18_000_000, MAX_MACS)
-"""MACs that the separate runs may grow to; the first one doesn't grow."""
+SIZES = (4, 6, 8, 12, 16)
+"""Widths of the separate runs' seed networks."""
 RECIPE = RECIPES["airbench"].model_copy(
     update={"batch_size": 250, "lr": 0.15, "steps_per_epoch": 45, "views": "plain"}
 )
 """A quarter of a pass over the images is an epoch here: fast trainings have few."""
 GROWTH: dict[str, Any] = {
     "policy": "arbiter",
-    "every": 2,
-    "until": 0.5,
-    "pace": 1.5,
-    "max_edits": 4,
+    "every": 1,
+    "until": 0.1,
+    "kinds": ("connect",),
+    "max_edits": 12,
     "newborns": {"lr": 1.0, "steps": 0},
 }
 """How the separate runs grow."""
@@ -87,6 +87,8 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "founding": 6.0,
             "rungs": (1.0, 1.0),
             "num_edits": 3,
+            "pruning": args.pruning,
+            "polish": args.polish,
             "max_flops": args.max_flops,
             "recipe": RECIPE,
             "growth": growth,
@@ -154,23 +156,23 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
 def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """A front of DNM trainings, each for an equal part of the compute."""
     front, flops = [], 0.0
-    for index, limit in enumerate(LIMITS):
+    for width in SIZES:
         given = {
             "data": "cifar10",
             "data_dir": str(args.data_dir),
-            "model": f"networks:airbench-{WIDTH}",
-            "max_flops": args.max_flops / len(LIMITS),
+            "model": f"networks:airbench-{width}",
+            "max_flops": args.max_flops / len(SIZES),
             "seed": seed,
             "threads": 1,
             "device": args.device,
             "recipe": RECIPE.model_dump(mode="json"),
             "checkpoint_seconds": 300,
-            "growth": GROWTH if limit else False,
+            "growth": GROWTH,
+            "max_macs": MAX_MACS,
         }
-        folder = RUNS / f"separate-{index}-seed{seed}"
+        folder = RUNS / f"separate-w{width}-seed{seed}"
         shutil.rmtree(folder, ignore_errors=True)
-        limits = {"max_macs": limit} if limit else {}
-        summary = start(configure(given | limits), folder).finish()
+        summary = start(configure(given), folder).finish()
         flops += summary.train_flops
         front.append(
             {
@@ -182,7 +184,7 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
             }
         )
         shutil.rmtree(folder)
-        print("separate_runs", seed, limit, summary.val_accuracy, summary.macs_final, flush=True)
+        print("separate_runs", seed, width, summary.val_accuracy, summary.macs_final, flush=True)
     return {"front": front, "train_flops": flops, "growth": GROWTH}
 
 
@@ -252,6 +254,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=6)
     parser.add_argument("--children", type=int, default=3)
+    parser.add_argument("--pruning", type=float, default=0.5)
+    parser.add_argument("--polish", type=float, default=0.4)
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent / "race"))
     if args.what == "run":

@@ -12,6 +12,7 @@ from torch import nn
 from neuroexapt.evolution.mutation import Sensed, grow, shrink
 from neuroexapt.graph import Cost, LivingModel
 from neuroexapt.growth import Budget, GrowthConfig
+from neuroexapt.growth.nominate import growable
 
 CRITERION = nn.CrossEntropyLoss()
 
@@ -89,10 +90,17 @@ def test_grow_without_room_says_why() -> None:
 def test_shrink_takes_units_away() -> None:
     on = sensed(share=0.5)
     before = on.living.cost()
-    done = shrink(on, drawn_from(0), none)
+    done = shrink(on, 1, drawn_from(0), none)
     assert [change.edit.kind for change in done.changes] == ["prune"]
     assert on.living.cost().params < before.params
     assert on.living.cost().macs < before.macs
+
+
+def test_shrink_takes_from_so_many_groups_once_each() -> None:
+    on = sensed(share=0.5)
+    groups = [change.edit.group for change in shrink(on, 9, drawn_from(0), none).changes]
+    assert len(groups) > 1
+    assert sorted(groups) == sorted(group.name for group in growable(on.living))
 
 
 @pytest.mark.parametrize(("policy", "preferred"), [("arbiter", True), ("random", False)])
@@ -109,14 +117,17 @@ def test_shrink_prefers_what_saves_most_for_the_loss(policy: str, preferred: boo
     data = [(torch.randn(64, 1, 8, 8), torch.randint(3, (64,)))]
     config = GrowthConfig(policy=policy, share=0.5)
     pruned: Counter[str] = Counter()
+    useless = 0
     for seed in range(40):
         living = LivingModel(copy.deepcopy(net), data[0][0][:2])
         on = Sensed.of(living, data, CRITERION, config, Budget(), 64)
-        (change,) = shrink(on, drawn_from(seed), none).changes
+        (change,) = shrink(on, 1, drawn_from(seed), none).changes
         pruned[change.edit.group] += 1
+        useless += set(change.edit.units) <= set(range(4))
     assert set(pruned) == {"0", "2", "5"}
     # Of 40, drawn evenly 13 are expected; by their rank 18.
     assert (pruned["0"] >= 18) is preferred
+    assert (useless == 40) is preferred
 
 
 def test_shrink_of_what_has_one_unit_everywhere_says_why() -> None:
@@ -130,6 +141,6 @@ def test_shrink_of_what_has_one_unit_everywhere_says_why() -> None:
         Budget(),
         64,
     )
-    done = shrink(on, drawn_from(0), none)
+    done = shrink(on, 1, drawn_from(0), none)
     assert not done.changes
     assert "no group of units can be pruned" in done.why

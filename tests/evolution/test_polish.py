@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neuroexapt.evolution.individual import Individual
-from neuroexapt.evolution.polish import APART, ROUNDS, Polish, hunger, standing_apart
+from neuroexapt.evolution.polish import APART, ROUNDS, Polish, finalists, hunger
 
 
 def test_all_of_it_is_shared_out_but_for_what_is_no_whole_step() -> None:
@@ -41,7 +41,7 @@ def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
             Individual(str(i), i, str(i), scores=dict(zip(("error", *costs), row, strict=True)))
             for i, row in enumerate(scores)
         ]
-        kept = standing_apart(front, ("error", *costs))
+        kept = finalists(front, ("error", *costs), most=8)
         near = {
             member.name: [
                 k
@@ -55,4 +55,24 @@ def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
                 assert near[member.name] == [member]
             else:
                 assert any(k.scores["error"] < member.scores["error"] for k in near[member.name])
-    assert standing_apart([], ("error", *costs)) == []
+    assert finalists([], ("error", *costs), most=8) == []
+
+
+def of_scores(name: str, error: float, macs: float) -> Individual[str]:
+    return Individual(name, name, name, scores={"error": error, "macs": macs})
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(9, ["a", "b", "c", "d"]), (3, ["a", "b", "c"]), (2, ["a", "c"]), (1, ["a"])],
+)
+def test_no_more_networks_are_polished_than_asked_for(most: int, expected: list[str]) -> None:
+    sizes = {"a": 8.0, "b": 4.0, "c": 2.2, "d": 1.3}
+    front = [of_scores(name, 1 / size, size) for name, size in sizes.items()]
+    assert [member.name for member in finalists(front, ("error", "macs"), most)] == expected
+
+
+def test_what_costs_nothing_is_a_size_like_any_other() -> None:
+    front = [of_scores("a", 0.1, 5.0), of_scores("b", 0.2, 0.0), of_scores("c", 0.3, 0.0)]
+    assert finalists(front, ("error", "macs"), most=2) == front[:2]
+    assert finalists(front, ("error", "macs"), most=1) == front[:1]

@@ -78,7 +78,6 @@ def _mutated(world: World, living: LivingModel, origin: Origin, seed: int) -> Mu
     generator = generator_for(seed)
     loader = list(world.batches(seed % 1000, config.growth.num_batches))
     sensed = Sensed.of(living, loader, world.criterion, config.growth, budget, config.num_samples)
-    if origin == "pruning":
-        return shrink(sensed, generator, limit)
     num_edits = 1 + seed % config.num_edits
-    return grow(sensed, num_edits, generator, limit)
+    mutate = shrink if origin == "pruning" else grow
+    return mutate(sensed, num_edits, generator, limit)

@@ -29,8 +29,9 @@ class EvolutionConfig(BaseModel):
         max_flops: training FLOPs of the whole evolution, sensing included (2 for each
             multiply-accumulate); None to evolve generation by generation only.
         polish: share of them that is for the front at the end, while the learning rate falls to 0;
-            a network that costs less gets less of it, but for more epochs; of those that cost about
-            the same only the most accurate is left.
+            a network that costs less gets less of it, but for more epochs.
+        finalists: members of the front that are polished, at most: of those that cost about the
+            same only the most accurate is left.
         calibration: training batches on which norms' statistics are estimated before a network is
             judged; 0 leaves them as training left them.
         recipe: how networks are trained. The learning rate rises over the founder's first epoch, or
@@ -61,6 +62,7 @@ class EvolutionConfig(BaseModel):
     num_samples: int = Field(default=128, ge=32)
     max_flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     polish: float = Field(default=0.4, ge=0, lt=1)
+    finalists: int = Field(default=8, ge=1)
     calibration: int = Field(default=8, ge=0)
     recipe: Recipe = Recipe()
     growth: GrowthConfig = GrowthConfig(policy="arbiter", exchange=0.0, min_saving=0.0)

@@ -15,7 +15,7 @@ from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, stints
 from neuroexapt.evolution.pick import Choice, pick
-from neuroexapt.evolution.polish import Polish, hunger, standing_apart
+from neuroexapt.evolution.polish import Polish, finalists, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
 from neuroexapt.evolution.stint import Stint, scores, stint_flops
@@ -263,7 +263,8 @@ class MultiObjectiveArchitectureEvolution:
         if self._polish is None:
             left = max(self.config.max_flops - self.flops, 0.0)
             objectives = self.config.objectives
-            front = standing_apart(fronts(population, objectives)[0], objectives)
+            best = fronts(population, objectives)[0]
+            front = finalists(best, objectives, self.config.finalists)
             self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
         polished = self._polished(front, networks, self._polish)
         self._polish = self._polish.after_round()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroexapt.edits import Change
+from neuroexapt.edits import Change, Prune
 from neuroexapt.edits.transaction import Limit
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
@@ -91,21 +91,38 @@ def grow(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limi
     return _applied(sensed.living, order, num_edits, generator, limit, flops, ranking.otherwise)
 
 
-def shrink(sensed: Sensed, generator: torch.Generator, limit: Limit) -> Mutation:
-    """Remove the units of one group that matter least, a part of it.
+def shrink(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limit) -> Mutation:
+    """Remove the units that matter least, a part of each of some groups.
 
     Groups that save more compute for the loss that they cost are likelier; with the policy "random"
-    all are alike.
+    all groups are alike, and so are their units.
+
+    Args:
+        sensed: the network, changed in place.
+        num_edits: groups that lose units, at most.
+        generator: the only source of randomness.
+        limit: what the network must not exceed.
     """
     ranked = rank_pruning(_situation(sensed, generator))
     if sensed.config.policy == "random":
-        even = torch.randperm(len(ranked), generator=generator).tolist()
-        order = iter([ranked[index] for index in even])
+        order = iter(_at_random(sensed.living, ranked, generator))
     else:
         order = _drawn(ranked, generator)
     flops = sensed.readings.flops
     why = "no group of units can be pruned"
-    return _applied(sensed.living, order, 1, generator, limit, flops, why)
+    return _applied(sensed.living, order, num_edits, generator, limit, flops, why)
+
+
+def _at_random(
+    living: LivingModel, ranked: Sequence[Proposal], generator: torch.Generator
+) -> Iterator[Proposal]:
+    """The groups in any order, each with as many units as proposed, but any."""
+    for index in torch.randperm(len(ranked), generator=generator).tolist():
+        edit = ranked[index].edit
+        assert isinstance(edit, Prune), "ranked as such"
+        size = living.group(edit.group).size
+        units = torch.randperm(size, generator=generator)[: len(edit.units)].tolist()
+        yield Proposal(edit.model_copy(update={"units": tuple(units)}), {})
 
 
 def _situation(sensed: Sensed, generator: torch.Generator) -> Situation:

@@ -13,10 +13,11 @@ epochs n as n^-b, a joule is worth equally much in each network at epochs in pro
 cost^(-1 / (1 + b)); b is about a half."""
 ROUNDS = 8
 """Into so many parts training is cut, between which a run can be stopped and resumed."""
-
-
+LEAST = 1e-9
+"""Costs below this pass for alike."""
 APART = 1.2
-"""By more than this factor the costs of networks that are polished differ, of one kind at least."""
+"""By more than this factor the costs of networks that are polished differ, of one kind at least; by
+the next power of it where that leaves too many."""
 
 
 class Polish(BaseModel):
@@ -62,32 +63,46 @@ class Polish(BaseModel):
         return self.model_copy(update={"done": self.done + 1})
 
 
-def standing_apart(
-    front: Sequence[Individual[G]], objectives: Sequence[str]
+def finalists(
+    front: Sequence[Individual[G]], objectives: Sequence[str], most: int
 ) -> list[Individual[G]]:
     """Which networks are worth polishing: of those that cost about the same, the most accurate.
 
-    Two that are nearly alike come to nearly the same, each with half of the compute.
+    Two that are nearly alike come to nearly the same, each with half of the compute. What passes
+    for about the same is widened until few enough are left.
 
     Args:
         front: scored members.
         objectives: what is to become small; all but the error are costs.
+        most: this many are left, at most.
 
     Returns:
         Some of the front, in its order.
     """
     costs = [name for name in objectives if name != "error"]
-    kept: list[Individual[G]] = []
-    for member in sorted(front, key=lambda member: member.scores["error"]):
-        if not any(alike(member, other, costs) for other in kept):
-            kept.append(member)
+    ranked = sorted(front, key=lambda member: member.scores["error"])
+    factor = APART
+    while len(kept := _standing_apart(ranked, costs, factor)) > most:
+        factor *= APART
     return [member for member in front if member in kept]
 
 
-def alike(one: Individual[Any], other: Individual[Any], costs: Sequence[str]) -> bool:
-    """Whether none of their costs are apart."""
+def _standing_apart(
+    ranked: Sequence[Individual[G]], costs: Sequence[str], factor: float
+) -> list[Individual[G]]:
+    """Without those whose costs are all within a factor of those of one before them."""
+    kept: list[Individual[G]] = []
+    for member in ranked:
+        if not any(_alike(member, other, costs, factor) for other in kept):
+            kept.append(member)
+    return kept
+
+
+def _alike(
+    one: Individual[Any], other: Individual[Any], costs: Sequence[str], factor: float
+) -> bool:
     pairs = [(one.scores[name], other.scores[name]) for name in costs]
-    return all(max(pair) <= APART * min(pair) for pair in pairs)
+    return all(max(pair) <= factor * max(min(pair), LEAST) for pair in pairs)
 
 
 def hunger(epochs: float, cost: float) -> float:
