@@ -68,6 +68,20 @@ GROWTH: dict[str, Any] = {
     "newborns": {"lr": 1.0, "steps": 0},
 }
 """How the separate runs grow."""
+MUTATION: dict[str, Any] = {"kinds": ("connect",), "exchange": 0.1, "min_saving": 0.0}
+"""How mutations that grow a network do it: what the race's tuning has found to pay."""
+EVOLUTION: dict[str, Any] = {
+    "size": 8,
+    "num_children": 4,
+    "founding": 3.0,
+    "rungs": (0.5,),
+    "trained": 1,
+    "num_edits": 4,
+    "pruning": 0.6,
+    "polish": 0.8,
+    "finalists": 3,
+}
+"""How networks evolve, in both arms."""
 POLICIES: Mapping[str, str] = {"evolution": "arbiter", "random_mutation": "random"}
 ARMS = (*POLICIES, "separate_runs")
 
@@ -75,20 +89,12 @@ ARMS = (*POLICIES, "separate_runs")
 def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """A front by evolution."""
     data = load("cifar10", args.data_dir)
-    growth = GrowthConfig.model_validate(
-        {"policy": POLICIES[arm], "exchange": 0.0, "min_saving": 0.0}
-    )
+    growth = GrowthConfig.model_validate(MUTATION | {"policy": POLICIES[arm]})
     config = EvolutionConfig.model_validate(
-        {
+        EVOLUTION
+        | {
             "objectives": ("error", "macs"),
             "limits": {"macs": MAX_MACS},
-            "size": args.size,
-            "num_children": args.children,
-            "founding": 6.0,
-            "rungs": (1.0, 1.0),
-            "num_edits": 3,
-            "pruning": args.pruning,
-            "polish": args.polish,
             "max_flops": args.max_flops,
             "recipe": RECIPE,
             "growth": growth,
@@ -252,10 +258,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--max-flops", type=float, default=5e13)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--size", type=int, default=6)
-    parser.add_argument("--children", type=int, default=3)
-    parser.add_argument("--pruning", type=float, default=0.5)
-    parser.add_argument("--polish", type=float, default=0.4)
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent / "race"))
     if args.what == "run":
