@@ -16,14 +16,10 @@ RESULTS = Path(__file__).parent / "results"
 def provenance() -> dict[str, Any]:
     """What a reader needs to repeat a measurement.
 
-    Where the code lies without its history, the environment's COMMIT names it.
+    A commit whose code was changed since has a "+". Where the code lies without its history, the
+    environment's COMMIT names it.
     """
-    commit = (
-        os.environ.get("COMMIT")
-        or subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    )
+    commit = os.environ.get("COMMIT") or _commit()
     arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     return {
@@ -34,6 +30,17 @@ def provenance() -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores{_accelerator()}",
         "threads": torch.get_num_threads(),
     }
+
+
+def _commit() -> str:
+    head = _git("rev-parse", "--short", "HEAD")
+    return f"{head}+" if _git("status", "--porcelain", "--", ":/*.py") else head
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _accelerator() -> str:

@@ -353,7 +353,7 @@ EVOLUTIONS = {
 FRONTS = {
     "evolution": "evolution, mutations drawn from the arbiter's ranking",
     "random_mutation": "evolution, mutations drawn evenly",
-    "separate_runs": "five trainings that grow, each to a limit of its own",
+    "separate_runs": "five trainings that grow, from seed networks of five widths",
 }
 
 
