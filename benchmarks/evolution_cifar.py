@@ -10,7 +10,8 @@ arbiter's ranking), on `random_mutation` (the same, mutations drawn evenly) or o
 race's tuning has chosen grows). Everything is chosen by 5,000 held-out training images. The front's
 networks are then tested once, and the hypervolume is that of their test errors and MACs, with the
 error from 0.1 to 0.5 and the MACs from 0 to 26 million scaled to 0..1. One file a run in
-benchmarks/results/evolution; what is there isn't run again. `sum` adds "cifar10" to summary.json.
+benchmarks/results/evolution; what is there isn't run again, and an evolution that was cut off goes
+on from its last generation. `sum` adds "cifar10" to summary.json.
 
 Evolution's seed network is airbench's at width 12, and the recipe airbench's with half the batch
 and a learning rate that suits it.
@@ -35,6 +36,7 @@ from neuroexapt.evolution import (
     MultiObjectiveArchitectureEvolution,
     hypervolume,
 )
+from neuroexapt.evolution.networks import Network
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.runs import configure, start
 from neuroexapt.training import (
@@ -111,8 +113,10 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         evaluation_batches(data, data.validation, channels_last=True, device=args.device),
         config,
     )
-    for population in evolution.run():
-        front = evolution.front(population)
+    path = RUNS / f"{arm}-seed{seed}.pt"
+    population = kept = _resumed(evolution, path)
+    for population in evolution.run(kept):
+        _keep(evolution, population, path)
         record = evolution.history[-1]
         best = min(member.scores["error"] for member in record.population)
         print(arm, seed, record.phase, f"{record.flops:.2e} {best:.4f}", flush=True)
@@ -127,8 +131,9 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "epochs": member.told["epochs"],
             "edits": [str(edit) for edit in member.genome.edits],
         }
-        for member in front
+        for member in evolution.front(population)
     ]
+    path.unlink()
     born = [child for record in evolution.history[1:] for child in record.children]
     differences = [
         abs(child.told["accuracy_at_birth"] - child.told["accuracy_of_parent"])
@@ -157,6 +162,35 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             for record in evolution.history
         ],
     }
+
+
+def _keep(
+    evolution: MultiObjectiveArchitectureEvolution, population: list[Network], path: Path
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(
+        {
+            "config": evolution.config,
+            "state": evolution.state_dict(),
+            "population": population,
+        },
+        temporary,
+    )
+    temporary.replace(path)
+
+
+def _resumed(evolution: MultiObjectiveArchitectureEvolution, path: Path) -> list[Network]:
+    """The population of a run that was cut off, if there is one."""
+    if not path.exists():
+        return []
+    known = torch.load(path, weights_only=False)
+    if known["config"] != evolution.config:
+        raise SystemExit(f"{path} is of an evolution with other settings; remove it to begin anew")
+    evolution.load_state_dict(known["state"])
+    print("goes on from", path.stem, f"{evolution.flops:.2e}", flush=True)
+    population: list[Network] = known["population"]
+    return population
 
 
 def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
