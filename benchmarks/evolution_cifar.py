@@ -29,7 +29,11 @@ from typing import Any
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "race"))
+
 from provenance import RESULTS, provenance, spread
+from variants import SOON
 
 from neuroexapt.evolution import (
     EvolutionConfig,
@@ -64,9 +68,7 @@ RECIPE = RECIPES["airbench"].model_copy(
 GROWTH: dict[str, Any] = {
     "policy": "arbiter",
     "every": 1,
-    "until": 0.1,
-    "kinds": ("connect",),
-    "max_edits": 12,
+    **SOON,
     "newborns": {"lr": 1.0, "steps": 0},
 }
 """How the separate runs grow."""
@@ -113,7 +115,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         evaluation_batches(data, data.validation, channels_last=True, device=args.device),
         config,
     )
-    path = RUNS / f"{arm}-seed{seed}.pt"
+    path = checkpoint(arm, seed)
     population = kept = _resumed(evolution, path)
     for population in evolution.run(kept):
         _keep(evolution, population, path)
@@ -133,7 +135,6 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         }
         for member in evolution.front(population)
     ]
-    path.unlink()
     born = [child for record in evolution.history[1:] for child in record.children]
     differences = [
         abs(child.told["accuracy_at_birth"] - child.told["accuracy_of_parent"])
@@ -144,6 +145,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "config": config.model_dump(mode="json"),
         "front": scored,
         "train_flops": evolution.flops,
+        "seconds": sum(record.seconds for record in evolution.history),
         "generations": Counter(record.phase for record in evolution.history),
         "born": Counter(child.origin for child in born),
         "lost": {name: why for record in evolution.history for name, why in record.lost.items()},
@@ -162,6 +164,11 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
             for record in evolution.history
         ],
     }
+
+
+def checkpoint(arm: str, seed: int) -> Path:
+    """Where an evolution is kept until it is through."""
+    return RUNS / f"{arm}-seed{seed}.pt"
 
 
 def _keep(
@@ -251,6 +258,7 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(measured, indent=1) + "\n")
+    checkpoint(arm, seed).unlink(missing_ok=True)
     print(path.stem, measured["hypervolume"], f"{measured['seconds']:.0f} s", flush=True)
 
 
@@ -293,7 +301,6 @@ def main() -> None:
     parser.add_argument("--max-flops", type=float, default=5e13)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parent / "race"))
     if args.what == "run":
         for seed in range(3) if args.seed is None else [args.seed]:
             for arm in ARMS if args.only is None else [args.only]:

@@ -24,7 +24,7 @@ class EvolutionConfig(BaseModel):
         trained: members that are trained on in a generation, as long as a child is: those of the
             first front that were trained least, dear ones having to be trained less.
         pruning: share of the other children that lose units instead of gaining any.
-        num_edits: of a mutation that grows, at most.
+        num_edits: of a mutation, at most: changes that grow it, or groups that lose units.
         num_samples: training samples that a mutation goes by.
         max_flops: training FLOPs of the whole evolution, sensing included (2 for each
             multiply-accumulate); None to evolve generation by generation only.

@@ -105,7 +105,7 @@ def shrink(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Li
     """
     ranked = rank_pruning(_situation(sensed, generator))
     if sensed.config.policy == "random":
-        order = iter(_at_random(sensed.living, ranked, generator))
+        order = _at_random(sensed.living, ranked, generator)
     else:
         order = _drawn(ranked, generator)
     flops = sensed.readings.flops
