@@ -75,13 +75,14 @@ GROWTH: dict[str, Any] = {
 MUTATION: dict[str, Any] = {"kinds": ("connect",), "exchange": 0.1, "min_saving": 0.0}
 """How mutations that grow a network do it: what the race's tuning has found to pay."""
 EVOLUTION: dict[str, Any] = {
+    "error_ratio": 1.5,
     "size": 8,
     "num_children": 4,
     "founding": 3.0,
     "rungs": (0.5,),
     "trained": 1,
     "num_edits": 4,
-    "pruning": 0.6,
+    "pruning": 0.5,
     "polish": 0.8,
     "finalists": 3,
 }

@@ -12,8 +12,15 @@ from torch import Tensor, nn
 
 from neuroexapt.edits import Deepen, Widen
 from neuroexapt.errors import EvolutionError, TraceError
-from neuroexapt.evolution import Limits, MultiObjectiveArchitectureEvolution, networks
-from neuroexapt.evolution.networks import Network
+from neuroexapt.evolution import (
+    EvolutionConfig,
+    Limits,
+    MultiObjectiveArchitectureEvolution,
+    networks,
+)
+from neuroexapt.evolution.genome import Genome
+from neuroexapt.evolution.individual import Individual
+from neuroexapt.evolution.networks import Network, most_error
 from neuroexapt.evolution.polish import finalists
 from neuroexapt.graph import LivingModel
 from neuroexapt.training import training_flops
@@ -154,6 +161,36 @@ def test_a_network_over_its_latency_comes_last() -> None:
     assert founder.excess == 0
     slow = founder.scored({**founder.scores, "latency_ms": 2000.0}, excess=1.0)
     assert of.front([slow, founder]) == [founder]
+
+
+def test_a_network_that_errs_too_much_is_no_parent_and_no_survivor_if_others_are_there() -> None:
+    of = evolution(error_ratio=1.5, size=3, num_children=2, trained=0)
+    (founder,) = of.found()
+    error = founder.scores["error"]
+    ruined = replace(
+        founder, name="ruined", key="ruined", scores={"error": 1.6 * error, "macs": 1.0}
+    )
+    fair = replace(ruined, name="fair", key="fair", scores={"error": 1.4 * error, "macs": 2.0})
+    assert len(of.front([founder, fair, ruined])) == 3
+    survivors = {member.name: member for member in of.evolve_generation([founder, fair, ruined])}
+    assert {founder.name, "fair"} <= survivors.keys()
+    assert all(m.excess == 0 for m in survivors.values() if m.name != "ruined")
+    if "ruined" in survivors:
+        assert survivors["ruined"].excess == pytest.approx(1.6 / 1.5 - 1)
+
+
+def test_the_largest_error_goes_by_the_best_that_keeps_the_limits() -> None:
+    def scored(error: float, macs: float) -> Network:
+        return Individual(
+            "m", Genome.of(evolution().seed), "", scores={"error": error, "macs": macs}
+        )
+
+    config = EvolutionConfig(error_ratio=2.0, limits=Limits(macs=10))
+    population = [scored(0.3, 5.0), scored(0.2, 7.0), scored(0.1, 11.0)]
+    assert most_error(population, config) == pytest.approx(0.4)
+    assert most_error([scored(0.0, 5.0)], config) > 0
+    assert most_error([scored(0.1, 11.0)], config) == math.inf
+    assert most_error(population, EvolutionConfig()) == math.inf
 
 
 def test_equal_seeds_give_equal_fronts_and_others_do_not() -> None:

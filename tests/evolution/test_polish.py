@@ -72,6 +72,23 @@ def test_no_more_networks_are_polished_than_asked_for(most: int, expected: list[
     assert [member.name for member in finalists(front, ("error", "macs"), most)] == expected
 
 
+def test_of_many_those_are_polished_that_cover_most() -> None:
+    generator = torch.Generator().manual_seed(0)
+    objectives = ("error", "macs")
+    for _ in range(30):
+        macs = (1 + 9 * torch.rand(7, generator=generator)).tolist()
+        front = [of_scores(str(i), 1 / (1 + size), size) for i, size in enumerate(macs)]
+        kept = finalists(front, objectives, most=2)
+        apart = finalists(front, objectives, most=len(front))
+        best = min(front, key=lambda member: member.scores["error"])
+        areas = {
+            one.name: (best.scores["macs"] - one.scores["macs"]) * (1 - one.scores["error"])
+            for one in apart
+            if one is not best
+        }
+        assert {m.name for m in kept} == {best.name, max(areas, key=areas.__getitem__)}
+
+
 def test_what_costs_nothing_is_a_size_like_any_other() -> None:
     front = [of_scores("a", 0.1, 5.0), of_scores("b", 0.2, 0.0), of_scores("c", 0.3, 0.0)]
     assert finalists(front, ("error", "macs"), most=2) == front[:2]

@@ -14,6 +14,8 @@ class EvolutionConfig(BaseModel):
         objectives: what is to become small: validation error (0 to 1), multiply-accumulates,
             parameters, measured milliseconds. With latency an evolution doesn't repeat exactly.
         limits: what no network of the front may exceed.
+        error_ratio: no member's error may be above so many times the best one's when a generation
+            begins; None for no bound. It keeps those out that are small for having nothing left.
         size: of the population.
         num_children: that are born in a generation.
         founding: epochs that the seed network is trained for first.
@@ -31,7 +33,7 @@ class EvolutionConfig(BaseModel):
         polish: share of them that is for the front at the end, while the learning rate falls to 0;
             a network that costs less gets less of it, but for more epochs.
         finalists: members of the front that are polished, at most: of those that cost about the
-            same only the most accurate is left.
+            same only the most accurate, and of these the ones that make up most of the hypervolume.
         calibration: training batches on which norms' statistics are estimated before a network is
             judged; 0 leaves them as training left them.
         recipe: how networks are trained. The learning rate rises over the founder's first epoch, or
@@ -50,6 +52,7 @@ class EvolutionConfig(BaseModel):
 
     objectives: tuple[Objective, ...] = Field(default=("error", "macs", "params"), min_length=1)
     limits: Limits = Limits()
+    error_ratio: float | None = Field(default=None, gt=1, allow_inf_nan=False)
     size: int = Field(default=12, ge=2)
     num_children: int = Field(default=6, ge=1)
     founding: float = Field(default=1.0, gt=0)

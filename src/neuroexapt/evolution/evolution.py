@@ -1,5 +1,6 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
-from neuroexapt.evolution.networks import Network, Networks, stints
+from neuroexapt.evolution.networks import Network, Networks, most_error, stints
 from neuroexapt.evolution.pick import Choice, pick
 from neuroexapt.evolution.polish import Polish, finalists, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
@@ -191,9 +192,9 @@ class MultiObjectiveArchitectureEvolution:
         """
         began = time.perf_counter()
         check_population(population, self.config.objectives)
-        config, networks = self.config, self._networks()
-        number = self._seed_of(self.generation)
-        aged = self._aged(population, networks, number)
+        config, number = self.config, self._seed_of(self.generation)
+        networks = self._networks(most_error(population, config))
+        aged = self._aged(networks.bounded(population), networks, number)
         selection = Selection(
             objectives=config.objectives, size=config.size, num_children=config.num_children
         )
@@ -251,7 +252,7 @@ class MultiObjectiveArchitectureEvolution:
     def polish(self, population: Sequence[Network]) -> list[Network]:
         """Train the front on for a round, while the learning rate falls; others are left out.
 
-        So are those of the front that cost nearly the same as a more accurate one.
+        So are those of the front beyond `finalists`.
 
         How long each network is trained in all is settled at the first, by what is left of the
         budget. A member that is lost while it trains stays as it was.
@@ -328,8 +329,8 @@ class MultiObjectiveArchitectureEvolution:
         self._polish = None if polish is None else Polish.model_validate(polish)
         self.history = [GenerationRecord.model_validate(record) for record in state["history"]]
 
-    def _networks(self) -> Networks:
-        return Networks(self.executor, self._shared, self.config, self.generation)
+    def _networks(self, most_error: float = math.inf) -> Networks:
+        return Networks(self.executor, self._shared, self.config, self.generation, most_error)
 
     def _seed_of(self, generation: int) -> int:
         return (self.config.seed * 1_000_003 + generation) % (SEEDS // 4)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
@@ -29,6 +29,9 @@ SETTLED = 0.1
 """To this share of its peak the learning rate falls in each stint, before networks are compared. At
 the peak, what sets two networks apart is mostly the last batches that they saw."""
 
+LEAST_ERROR = 1e-3
+"""Where the best member errs less, the others' bound goes by this."""
+
 
 @dataclass
 class Networks:
@@ -39,6 +42,7 @@ class Networks:
         world: what they share.
         config: how networks evolve.
         generation: names children, and numbers epochs.
+        most_error: an error above it counts as passing a limit.
         flops: spent so far (2 for each multiply-accumulate).
         lost: name -> why a network was lost or never made.
     """
@@ -47,6 +51,7 @@ class Networks:
     world: Shared[World]
     config: EvolutionConfig
     generation: int
+    most_error: float = math.inf
     flops: int = 0
     lost: dict[str, str] = field(default_factory=dict)
     _num_born: int = 0
@@ -123,7 +128,15 @@ class Networks:
             "accuracy": trained.accuracy,
         }
         older = replace(member, genome=trained.genome)
-        return older.scored(trained.scores, self.config.limits.excess(trained.scores), **told)
+        return older.scored(trained.scores, self._excess(trained.scores), **told)
+
+    def bounded(self, members: Sequence[Network]) -> list[Network]:
+        """The same members, by the limits and the largest error that hold now."""
+        return [replace(member, excess=self._excess(member.scores)) for member in members]
+
+    def _excess(self, scores: Mapping[str, float]) -> float:
+        beyond = max(scores["error"] / self.most_error - 1, 0.0)
+        return self.config.limits.excess(scores) + beyond
 
     def _result(self, name: str, future: Future[R]) -> R | None:
         """What a task gave; None if that network is lost."""
@@ -133,6 +146,15 @@ class Networks:
             self.lost[name] = f"{type(error).__name__}: {error}"
             logger.warning("%s is lost: %s", name, self.lost[name])
             return None
+
+
+def most_error(population: Sequence[Network], config: EvolutionConfig) -> float:
+    """The largest error that a member may have, by the best of those that keep the limits."""
+    if config.error_ratio is None:
+        return math.inf
+    feasible = [member for member in population if config.limits.excess(member.scores) <= 0]
+    best = min((member.scores["error"] for member in feasible), default=math.inf)
+    return config.error_ratio * max(best, LEAST_ERROR)
 
 
 def stints(members: Sequence[Network], epochs: float, seed: int) -> list[Stint]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from neuroexapt.evolution.hypervolume import hypervolume_of
 from neuroexapt.evolution.individual import G, Individual
 
 SHARE = 1 / 3
@@ -16,8 +17,9 @@ ROUNDS = 8
 LEAST = 1e-9
 """Costs below this pass for alike."""
 APART = 1.2
-"""By more than this factor the costs of networks that are polished differ, of one kind at least; by
-the next power of it where that leaves too many."""
+"""By more than this factor the costs of networks that are polished differ, of one kind at least."""
+WORST = 1.0
+"""The largest error there is."""
 
 
 class Polish(BaseModel):
@@ -66,43 +68,58 @@ class Polish(BaseModel):
 def finalists(
     front: Sequence[Individual[G]], objectives: Sequence[str], most: int
 ) -> list[Individual[G]]:
-    """Which networks are worth polishing: of those that cost about the same, the most accurate.
+    """Which networks are worth polishing: few that stand for the whole front.
 
-    Two that are nearly alike come to nearly the same, each with half of the compute. What passes
-    for about the same is widened until few enough are left.
+    Of those that cost about the same only the most accurate counts: two that are nearly alike come
+    to nearly the same, each with half of the compute. Of what is left the most accurate is taken,
+    then one by one those that add most to the hypervolume, up to an error of 1 and the worst costs.
 
     Args:
         front: scored members.
         objectives: what is to become small; all but the error are costs.
-        most: this many are left, at most.
+        most: so many, at most.
 
     Returns:
         Some of the front, in its order.
     """
-    costs = [name for name in objectives if name != "error"]
     ranked = sorted(front, key=lambda member: member.scores["error"])
-    factor = APART
-    while len(kept := _standing_apart(ranked, costs, factor)) > most:
-        factor *= APART
+    apart = _standing_apart(ranked, [name for name in objectives if name != "error"])
+    kept = _covering(apart, objectives, most)
     return [member for member in front if member in kept]
 
 
-def _standing_apart(
-    ranked: Sequence[Individual[G]], costs: Sequence[str], factor: float
+def _covering(
+    ranked: Sequence[Individual[G]], objectives: Sequence[str], most: int
 ) -> list[Individual[G]]:
-    """Without those whose costs are all within a factor of those of one before them."""
+    """The first, and those that add most to the hypervolume, greedily."""
+    reference = [
+        WORST if name == "error" else APART * max([LEAST, *(m.scores[name] for m in ranked)])
+        for name in objectives
+    ]
+    ideal = [0.0] * len(objectives)
+    kept = list(ranked[:1])
+    while len(kept) < min(most, len(ranked)):
+        kept.append(
+            max(
+                (member for member in ranked if member not in kept),
+                key=lambda m: hypervolume_of([*kept, m], objectives, ideal, reference),
+            )
+        )
+    return kept
+
+
+def _standing_apart(ranked: Sequence[Individual[G]], costs: Sequence[str]) -> list[Individual[G]]:
+    """Without those whose costs are all about those of one before them."""
     kept: list[Individual[G]] = []
     for member in ranked:
-        if not any(_alike(member, other, costs, factor) for other in kept):
+        if not any(_alike(member, other, costs) for other in kept):
             kept.append(member)
     return kept
 
 
-def _alike(
-    one: Individual[Any], other: Individual[Any], costs: Sequence[str], factor: float
-) -> bool:
+def _alike(one: Individual[Any], other: Individual[Any], costs: Sequence[str]) -> bool:
     pairs = [(one.scores[name], other.scores[name]) for name in costs]
-    return all(max(pair) <= factor * max(min(pair), LEAST) for pair in pairs)
+    return all(max(pair) <= APART * max(min(pair), LEAST) for pair in pairs)
 
 
 def hunger(epochs: float, cost: float) -> float:
