@@ -117,9 +117,11 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         config,
     )
     path = checkpoint(arm, seed)
-    population = kept = _resumed(evolution, path)
-    for population in evolution.run(kept):
-        _keep(evolution, population, path)
+    population, before = _resumed(evolution, path, args.device)
+    parts = [*before, provenance() | {"device": args.device}]
+    generations = evolution.run(population)
+    for population in generations:
+        _keep(evolution, population, parts, path)
         record = evolution.history[-1]
         best = min(member.scores["error"] for member in record.population)
         print(arm, seed, record.phase, f"{record.flops:.2e} {best:.4f}", flush=True)
@@ -143,6 +145,7 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         if child.origin != "pruning"
     ]
     return {
+        "parts": parts,
         "config": config.model_dump(mode="json"),
         "front": scored,
         "train_flops": evolution.flops,
@@ -173,7 +176,10 @@ def checkpoint(arm: str, seed: int) -> Path:
 
 
 def _keep(
-    evolution: MultiObjectiveArchitectureEvolution, population: list[Network], path: Path
+    evolution: MultiObjectiveArchitectureEvolution,
+    population: list[Network],
+    parts: list[dict[str, Any]],
+    path: Path,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -182,23 +188,25 @@ def _keep(
             "config": evolution.config,
             "state": evolution.state_dict(),
             "population": population,
+            "parts": parts,
         },
         temporary,
     )
     temporary.replace(path)
 
 
-def _resumed(evolution: MultiObjectiveArchitectureEvolution, path: Path) -> list[Network]:
-    """The population of a run that was cut off, if there is one."""
+def _resumed(
+    evolution: MultiObjectiveArchitectureEvolution, path: Path, device: str
+) -> tuple[list[Network], list[dict[str, Any]]]:
+    """The population of a run that was cut off, if there is one, and where its parts were run."""
     if not path.exists():
-        return []
-    known = torch.load(path, weights_only=False)
+        return [], []
+    known = torch.load(path, map_location=device, weights_only=False)
     if known["config"] != evolution.config:
         raise SystemExit(f"{path} is of an evolution with other settings; remove it to begin anew")
     evolution.load_state_dict(known["state"])
     print("goes on from", path.stem, f"{evolution.flops:.2e}", flush=True)
-    population: list[Network] = known["population"]
-    return population
+    return known["population"], known["parts"]
 
 
 def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
