@@ -92,9 +92,9 @@ def sweep_of(contenders: dict[str, Runs]) -> dict[str, Runs]:
 
 
 def best_of_sweep(contenders: dict[str, Runs]) -> str | None:
-    """The width with the best validation accuracy, mean over its seeds; None without a sweep."""
+    """The width with the best validation accuracy, mean over its seeds; None for fewer than two."""
     swept = sweep_of(contenders)
-    if not any(name.startswith("static-w") for name in swept):
+    if len(swept) < 2:
         return None
     return max(swept, key=lambda name: fmean(run["val_accuracy"] for run in swept[name]))
 
