@@ -29,6 +29,9 @@ SOON: dict[str, Any] = CONNECT | {"max_edits": 12, "until": 0.1}
 PRICED: dict[str, Any] = SOON | {"kinds": ("widen", "connect"), "until": 0.15, "exchange": 0.1}
 BOTH: dict[str, Any] = EARLY | {"kinds": ("widen", "connect"), "max_edits": 12}
 ONCE: dict[str, Any] = {"until": 0.06, "pace": 3.5, "max_edits": 16}
+AT_ONCE: dict[str, Any] = {"lr": 1.0, "steps": 0}
+GRADMAX: dict[str, Any] = AT_ONCE | {"init": "gradmax"}
+RESET: dict[str, Any] = AT_ONCE | {"momentum": "reset"}
 
 VARIANTS: Mapping[str, Variant] = {
     "early": Variant({"until": 0.3}),
@@ -67,6 +70,15 @@ VARIANTS: Mapping[str, Variant] = {
     "third-widen-connect": Variant(BOTH | {"pace": 1.2, "until": 0.3}, width=2),
     "third-deepen-connect": Variant(BOTH | {"kinds": ("deepen", "connect")}, width=2),
     "once-widen-connect": Variant(ONCE | {"kinds": ("widen", "connect"), "max_edits": 24}),
+    "second-widen-gradmax": Variant(
+        {"kinds": ("widen",), "pace": 1.25, "until": 0.6, "newborns": GRADMAX}, width=1
+    ),
+    "second-widen-reset": Variant(
+        {"kinds": ("widen",), "pace": 1.25, "until": 0.6, "newborns": RESET}, width=1
+    ),
+    "early-widen-gradmax": Variant(EARLY | {"kinds": ("widen",), "newborns": GRADMAX}),
+    "early-widen-reset": Variant(EARLY | {"kinds": ("widen",), "newborns": RESET}),
+    "second-connect-reset": Variant(SOON | {"newborns": RESET}, width=1, steps=10),
     "third-activate": Variant({"kinds": ("activate",), "until": 0.3}, width=2),
     "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }

@@ -45,6 +45,14 @@ def test_transplant_counts_equal_edits() -> None:
     assert [change.edit for change in changes] == [twice[0], twice[1]]
 
 
+def test_transplant_makes_weights_that_went_by_gradients_random() -> None:
+    by_gradients = Widen(group="3", count=2, init="gradmax")
+    living = grown(Widen(group="0", count=1))
+    (change,) = transplant(living, (by_gradients,))
+    assert change.edit == Widen(group="3", count=2)
+    assert not transplant(living, (by_gradients,)), "it has those units already"
+
+
 def test_transplant_follows_newborn_parts_to_their_new_names() -> None:
     donor = grown(Deepen(after="2"), Widen(group="edit0.first", count=2))
     living = grown(Widen(group="3", count=1), Widen(group="0", count=1))

@@ -11,7 +11,7 @@ from torch import nn
 
 from neuroexapt.evolution.mutation import Sensed, grow, shrink
 from neuroexapt.graph import Cost, LivingModel
-from neuroexapt.growth import Budget, GrowthConfig
+from neuroexapt.growth import Budget, GrowthConfig, Newborns
 from neuroexapt.growth.nominate import growable
 
 CRITERION = nn.CrossEntropyLoss()
@@ -46,6 +46,14 @@ def test_grow_keeps_the_function_and_tells_what_it_did(policy: str) -> None:
     assert relative_error(on.living.eval()(x), before) < 1e-5
     assert on.living.edits == tuple(change.edit for change in done.changes)
     assert done.flops > on.readings.flops
+
+
+def test_grow_goes_by_gradients_where_newborns_are_to() -> None:
+    on = sensed("random", kinds=("widen",), newborns=Newborns(init="gradmax"))
+    done = grow(on, 1, drawn_from(1), none)
+    assert done.changes[0].edit.init == "gradmax"
+    usual = grow(sensed("random", kinds=("widen",)), 1, drawn_from(1), none)
+    assert done.flops > usual.flops
 
 
 def test_grow_repeats_under_a_seed_and_varies_between_seeds() -> None:

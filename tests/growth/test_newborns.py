@@ -1,5 +1,6 @@
 """Newborn weights under a policy, against plain optimisers on plain parameters."""
 
+import copy
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroexapt import Connect, LivingModel, Split, Widen
-from neuroexapt.growth import Newborns, Nursery
+from neuroexapt.growth import Grower, GrowthConfig, Newborns, Nursery
 from neuroexapt.training import Muon
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -201,3 +202,75 @@ def test_newborns_of_one_optimizer_stay_when_another_steps():
         for optimizer in optimizers:
             optimizer.step()
     assert {brood.parameter.shape[0] for brood in nursery.broods} == {5}
+
+
+def grower(net: LivingModel, newborns: Newborns, seed: int = 0) -> Grower:
+    config = GrowthConfig(
+        policy="random",
+        every=1,
+        kinds=("widen",),
+        max_edits=1,
+        share=0.3,
+        sensing_share=1.0,
+        newborns=newborns,
+    )
+    optimizer = sgd(net.parameters())
+    step(net, optimizer)
+    return Grower(net, optimizer, nn.functional.mse_loss, config=config, seed=seed)
+
+
+def outgoing_gradient(net: LivingModel) -> float:
+    """Squared gradient of the weights that lead from new units."""
+    net.zero_grad()
+    nn.functional.mse_loss(net(X), Y).backward()
+    gradient = outgoing(net).grad
+    assert gradient is not None
+    return float(gradient[:, 3:].square().sum())
+
+
+def test_newborns_by_gradients_leave_more_to_be_learnt_than_random_ones() -> None:
+    found: dict[str, list[float]] = {"random": [], "gradmax": []}
+    flops = {}
+    for init, gradients in found.items():
+        for seed in range(5):
+            net = living()
+            growing = grower(net, Newborns(init=init), seed)
+            before = net(X)
+            (change,) = growing.step([(X, Y)], metric=0.0)
+            assert change.edit == Widen(group="0", count=1, init=init)
+            torch.testing.assert_close(net(X), before)
+            gradients.append(outgoing_gradient(net))
+            flops[init] = growing.flops
+    assert all(more > less for more, less in zip(found["gradmax"], found["random"], strict=True))
+    assert sum(found["gradmax"]) > 1.5 * sum(found["random"])
+    passes = flops["gradmax"] - flops["random"]
+    assert passes == 6 * 6 * change.macs_after * len(X), "six passes, of six FLOPs a MAC"
+
+
+@pytest.mark.parametrize("momentum", ["kept", "reset"])
+def test_momentum_of_the_others_is_kept_or_reset(momentum) -> None:
+    net = living()
+    growing = grower(net, Newborns(momentum=momentum))
+    optimizer = growing.optimizer
+    bias = net.graph_module.get_parameter("2.bias")  # resized by no edit
+    before = optimizer.state[bias]["momentum_buffer"].clone()
+    assert growing.step([(X, Y)], metric=0.0)
+    if momentum == "reset":
+        assert not optimizer.state
+    else:
+        assert torch.equal(optimizer.state[bias]["momentum_buffer"], before)
+    step(net, optimizer)
+    assert all("momentum_buffer" in optimizer.state[each] for each in net.parameters())
+
+
+@pytest.mark.parametrize("make", [adamw, muon])
+def test_optimisers_go_on_after_their_memory_is_reset(make) -> None:
+    net, optimizer, _ = grown(Newborns(lr=1.0, momentum="reset"), make)
+    assert not optimizer.state
+    fresh = copy.deepcopy(net)
+    other = make(fresh.parameters())
+    for _ in range(3):
+        step(net, optimizer)
+        step(fresh, other)
+    for one, two in zip(net.parameters(), fresh.parameters(), strict=True):
+        torch.testing.assert_close(one, two)

@@ -12,6 +12,9 @@ from neuroexapt.graph import ChannelGroup, LivingModel, Role
 from neuroexapt.graph.assemble import assemble, attribute
 
 ROUNDS = 3
+SMALL = 1e-3
+"""Length of newborns' outgoing weights while the gradient in their incoming ones is taken: so small
+that the network still is as it was, which the gradient of <G(V), outgoing> is meant for."""
 
 Part: TypeAlias = tuple[str, Tensor, int, Tensor]
 """A resized tensor's name and itself, the dimension of its newborns, and their positions."""
@@ -46,7 +49,7 @@ def incoming_from_gradient(
     sizes = [_take(new, dim, where).square().mean().sqrt() for _, new, dim, where in producers]
     for _ in range(ROUNDS):
         outgoing = _gradients(model, consumers, loss)
-        _place(model, consumers, _orthogonal(outgoing, consumers))
+        _place(model, consumers, [SMALL * part for part in _orthogonal(outgoing, consumers)])
         incoming = _gradients(model, producers, loss)
         turned = _orthogonal(incoming, producers)
         scaled = [

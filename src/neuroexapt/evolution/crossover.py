@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
-from neuroexapt.edits import AnyEdit, Change, load_edits
+from neuroexapt.edits import AnyEdit, Change, Widen, load_edits
 from neuroexapt.edits.base import Edit
 from neuroexapt.edits.transaction import Limit
 from neuroexapt.errors import EditError
@@ -33,7 +33,7 @@ def transplant(
     Returns:
         What changed; empty if nothing of the other lineage applies.
     """
-    own, other = living.edits, tuple(donor)
+    own, other = tuple(map(_plain, living.edits)), tuple(map(_plain, donor))
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(own, other, strict=False))))
     had = Counter(edit.model_dump_json() for edit in own[shared:])
     names: dict[int, int] = {index: index for index in range(shared)}
@@ -53,6 +53,13 @@ def transplant(
             continue
         names[index] = place
     return changes
+
+
+def _plain(edit: AnyEdit) -> AnyEdit:
+    """The edit; where its new weights went by gradients, they are random here."""
+    if isinstance(edit, Widen) and edit.init == "gradmax":
+        return edit.model_copy(update={"init": "random"})
+    return edit
 
 
 def _renamed(edit: AnyEdit, names: Mapping[int, int]) -> AnyEdit | None:

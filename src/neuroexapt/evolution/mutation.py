@@ -15,6 +15,7 @@ from neuroexapt.growth import Budget, GrowthConfig
 from neuroexapt.growth.arbiter import rank_pruning
 from neuroexapt.growth.fitting import check_flops, shrinking
 from neuroexapt.growth.forecast import learnt_scales
+from neuroexapt.growth.incoming import needed, weights_flops
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.sampling import drawn
@@ -88,7 +89,7 @@ def grow(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limi
     ranking = POLICIES[sensed.config.policy](_situation(sensed, generator))
     flops = sensed.readings.flops + ranking.flops
     order = _drawn(list(ranking.proposals), generator)
-    return _applied(sensed.living, order, num_edits, generator, limit, flops, ranking.otherwise)
+    return _applied(sensed, order, num_edits, generator, limit, flops, ranking.otherwise)
 
 
 def shrink(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Limit) -> Mutation:
@@ -110,7 +111,7 @@ def shrink(sensed: Sensed, num_edits: int, generator: torch.Generator, limit: Li
         order = _drawn(ranked, generator)
     flops = sensed.readings.flops
     why = "no group of units can be pruned"
-    return _applied(sensed.living, order, num_edits, generator, limit, flops, why)
+    return _applied(sensed, order, num_edits, generator, limit, flops, why)
 
 
 def _at_random(
@@ -148,7 +149,7 @@ def _drawn(proposals: list[Proposal], generator: torch.Generator) -> Iterator[Pr
 
 
 def _applied(
-    living: LivingModel,
+    sensed: Sensed,
     order: Iterator[Proposal],
     num_edits: int,
     generator: torch.Generator,
@@ -163,21 +164,22 @@ def _applied(
             break
         seed = int(torch.randint(2**31, (), generator=generator))
         try:
-            change = _fitted(living, proposal, seed, limit)
+            change = _fitted(sensed, proposal, seed, limit)
         except EditError as error:
             why = f"{proposal.edit}: {error}"
             continue
-        flops += check_flops(change)
+        flops += check_flops(change) + weights_flops(change, sensed.data)
         changes.append(change)
     return Mutation(tuple(changes), flops, why if not changes else "")
 
 
-def _fitted(living: LivingModel, proposal: Proposal, seed: int, limit: Limit) -> Change:
+def _fitted(sensed: Sensed, proposal: Proposal, seed: int, limit: Limit) -> Change:
     """Apply a proposal, with as many units as the limit allows."""
+    options = needed(proposal.edit, sensed.data, sensed.criterion)
     *larger, smallest = shrinking(proposal.edit)
     for edit in larger:
         try:
-            return living.apply(edit, seed=seed, limit=limit)
+            return sensed.living.apply(edit, seed=seed, limit=limit, **options)
         except EditError:  # with fewer units it may fit
             continue
-    return living.apply(smallest, seed=seed, limit=limit)
+    return sensed.living.apply(smallest, seed=seed, limit=limit, **options)

@@ -60,9 +60,10 @@ class Verdict:
 def candidates(situation: Situation) -> list[Proposal]:
     """Whatever the nominators of the kinds in question propose that makes the network larger."""
     living, readings, share = situation.living, situation.readings, situation.config.share
+    init = situation.config.newborns.init
     nominated: dict[Kind, Callable[[], Iterable[Proposal]]] = {
         "split": lambda: nominate.nominate_splits(readings, living, share),
-        "widen": lambda: nominate.nominate_widening(readings, living, share),
+        "widen": lambda: nominate.nominate_widening(readings, living, share, init),
         "deepen": lambda: nominate.nominate_blocks(living),
         "connect": lambda: islice(
             nominate.nominate_connections(readings, living), MOST_CONNECTIONS

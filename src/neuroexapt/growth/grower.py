@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +21,7 @@ from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import Room, check_flops, one_check, scaled_down, shrinking
 from neuroexapt.growth.forecast import learnt_scales
+from neuroexapt.growth.incoming import needed, weights_flops
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal, Ranking
@@ -214,7 +215,7 @@ class Grower:
         self, train_loader: Iterable[Any], metric: float, scope: Scope, most_flops: float
     ) -> list[Change]:
         self._course.looked = self._course.epoch
-        ranking = self._ranking(train_loader, scope)
+        ranking, data = self._ranking(train_loader, scope)
         changes: list[Change] = []
         refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
@@ -224,7 +225,7 @@ class Grower:
                 break
             if changes and self.flops + one_check(self.living.cost().macs) > most_flops:
                 break
-            outcome = self._try(proposal, metric, most)
+            outcome = self._try(proposal, metric, most, data)
             if isinstance(outcome, Refusal):
                 level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
                 logger.log(level, "refused: %s: %s", proposal.edit, outcome.reason)
@@ -235,8 +236,8 @@ class Grower:
         self._conclude(changes, refusals, ranking)
         return changes
 
-    def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> Ranking:
-        """Sense, and let the policy say what might change."""
+    def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, Sequence[Any]]:
+        """Sense, and let the policy say what might change; with the batches that were sensed."""
         config = self.config
         data = drawn(self.living, train_loader, config.num_batches, scope.samples)
         readings = sense(  # without data, it says what is wrong with the loader
@@ -266,9 +267,11 @@ class Grower:
         spent = readings.flops + ranking.flops
         self._sampling.learn(spent, readings.num_samples, self.living.cost().macs, scope)
         self.flops += spent
-        return ranking
+        return ranking, data
 
-    def _try(self, proposal: Proposal, metric: float, most_macs: float) -> Change | Refusal | None:
+    def _try(
+        self, proposal: Proposal, metric: float, most_macs: float, data: Sequence[Any]
+    ) -> Change | Refusal | None:
         """Apply one proposal, with as many units as fit.
 
         Returns:
@@ -279,7 +282,8 @@ class Grower:
         for smaller in shrinking(proposal.edit):
             room = Room(self.budget, most_macs)
             try:
-                change = self.living.apply(smaller, self.optimizer, seed, limit=room)
+                options = needed(smaller, data, self.criterion)
+                change = self.living.apply(smaller, self.optimizer, seed, limit=room, **options)
             except EditError as error:
                 told = Refusal.of(error, proposal.edit, self._course.epoch)
                 if isinstance(error, PreservationError):
@@ -288,7 +292,7 @@ class Grower:
                     return told
                 refusal = None if room.only_pace else told
                 continue
-            self.flops += check_flops(change)
+            self.flops += check_flops(change) + weights_flops(change, data)
             self.nursery.admit(change)
             expected = proposal if smaller is proposal.edit else scaled_down(proposal, change)
             self.growths.append(Growth.of(change, self._course.epoch, expected, metric))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,11 @@ class Newborns(BaseModel):
             on the others.
         weight_decay: their weight decay over that time, relative to the others'.
         steps: optimiser steps of that time; 0 for none.
+        init: where new units' incoming weights come from: "random", as spread as their neighbours';
+            or "gradmax", such that the loss falls as fast as can be (see `Widen`), for what six
+            passes over a batch of what is sensed take.
+        momentum: of all others, where an edit brings newborns: "kept", or "reset" with whatever
+            else the optimiser remembers.
         bias_correction: whether Adam's averages are corrected for the newborns' own age. They start
             at zero amid a parameter whose step count has long grown, and uncorrected would move up
             to six times as fast as intended, and still three times after 100 steps (betas 0.9 and
@@ -35,6 +40,8 @@ class Newborns(BaseModel):
     lr: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=1.0, ge=0)
     steps: int = Field(default=100, ge=0)
+    init: Literal["random", "gradmax"] = "random"
+    momentum: Literal["kept", "reset"] = "kept"
     bias_correction: bool = True
 
     def factor(self, age: int) -> float:
@@ -101,14 +108,18 @@ class Nursery:
     def __init__(self, policy: Newborns, optimizer: Optimizer | Iterable[Optimizer] | None) -> None:
         self.policy = policy
         self.broods: list[Brood] = []
+        self._optimizers = listed(optimizer)
         self._before: dict[int, list[tuple[Brood, Tensor]]] = {}
-        for one in listed(optimizer):
+        for one in self._optimizers:
             one.register_step_pre_hook(lambda o, *_: self._begin(o))
             one.register_step_post_hook(lambda o, *_: self._end(o))
 
     def admit(self, change: Change) -> None:
         """Take in what an edit brought, and follow those who are here already."""
         self.broods = [brood for old in self.broods for brood in _followed(old, change.ancestry)]
+        if self.policy.momentum == "reset":
+            for optimizer in self._optimizers:
+                optimizer.state.clear()
         for item in change.ancestry:
             if not isinstance(item.new, nn.Parameter):
                 continue

@@ -7,6 +7,7 @@ their cost is for the arbiter.
 import math
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from torch import Tensor, fx
 
@@ -37,11 +38,16 @@ def nominate_splits(readings: Readings, living: LivingModel, share: float) -> It
             yield Proposal(Split(group=group.name, units=tuple(units)), evidence)
 
 
-def nominate_widening(readings: Readings, living: LivingModel, share: float) -> Iterator[Proposal]:
-    """Add random units, a share of each group."""
+def nominate_widening(
+    readings: Readings,
+    living: LivingModel,
+    share: float,
+    init: Literal["random", "gradmax"] = "random",
+) -> Iterator[Proposal]:
+    """Add new units, a share of each group."""
     for group in growable(living):
         evidence = {"entropy": _mean(readings.entropy.get(group.name))}
-        yield Proposal(Widen(group=group.name, count=_part(group, share)), evidence)
+        yield Proposal(Widen(group=group.name, count=_part(group, share), init=init), evidence)
 
 
 def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
