@@ -117,8 +117,8 @@ def evolved(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         config,
     )
     path = checkpoint(arm, seed)
-    population, before = _resumed(evolution, path, args.device)
-    parts = [*before, provenance() | {"device": args.device}]
+    population, before = _resumed(evolution, path)
+    parts = [*before, provenance() | {"device": args.device, "from_flops": evolution.flops}]
     generations = evolution.run(population)
     for population in generations:
         _keep(evolution, population, parts, path)
@@ -196,17 +196,17 @@ def _keep(
 
 
 def _resumed(
-    evolution: MultiObjectiveArchitectureEvolution, path: Path, device: str
+    evolution: MultiObjectiveArchitectureEvolution, path: Path
 ) -> tuple[list[Network], list[dict[str, Any]]]:
     """The population of a run that was cut off, if there is one, and where its parts were run."""
     if not path.exists():
         return [], []
-    known = torch.load(path, map_location=device, weights_only=False)
+    known = torch.load(path, map_location="cpu", weights_only=False)
     if known["config"] != evolution.config:
         raise SystemExit(f"{path} is of an evolution with other settings; remove it to begin anew")
     evolution.load_state_dict(known["state"])
     print("goes on from", path.stem, f"{evolution.flops:.2e}", flush=True)
-    return known["population"], known["parts"]
+    return known["population"], known.get("parts", [])
 
 
 def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:

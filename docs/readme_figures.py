@@ -17,6 +17,8 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "digits.json"
+SEEDS = 3
+"""With fewer, a comparison of evolved fronts is called unsettled."""
 FOLDER_IN_VAIN = RESULTS.parent / "ablation" / "by-the-end"
 PICTURE = ROOT / "docs" / "images" / "digits.svg"
 GROWN, STATIC, INK = "#0b7a5c", "#9aa3ad", "#24292f"
@@ -387,6 +389,7 @@ def fronts_section(arms: dict[str, Any]) -> str:
         if arm in arms
     )
     flops = max(arms[arm]["max_flops"] for arm in FRONTS if arm in arms)
+    unsettled = min(arms[arm]["n"] for arm in FRONTS if arm in arms) < SEEDS
     heirs = arms["inheritance"]
     return f"""
 On CIFAR-10, {flops:.0e} training FLOPs for a whole front, sensing included, from airbench's network
@@ -399,6 +402,10 @@ crossed.
 | way | hypervolume | smallest test error, % | seeds |
 | --- | ---: | ---: | ---: |
 {rows}
+
+In all three, what grows a network are connections only, which the race's tuning had found to pay.
+Evolutions that began on a GPU went on on a CPU; each result file says from which FLOPs.
+{"With so few seeds nothing of this is settled yet." if unsettled else ""}
 """
 
 

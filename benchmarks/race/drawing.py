@@ -54,6 +54,8 @@ def draw(folder: Path, docs: Path) -> None:
     page = docs / "race.md"
     for where, raced in grouped(runs).items():
         budgets = {budget: all_of for budget, all_of in raced.items() if len(chosen(all_of)) > 1}
+        if not budgets:
+            continue
         name = "race" if where == "cifar10" else f"race-{where}"
         _curves(budgets, docs / "images" / f"{name}.svg")
         _pareto(budgets, docs / "images" / f"{name}-pareto.svg")

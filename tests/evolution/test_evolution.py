@@ -163,7 +163,7 @@ def test_a_network_over_its_latency_comes_last() -> None:
     assert of.front([slow, founder]) == [founder]
 
 
-def test_a_network_that_errs_too_much_is_no_parent_and_no_survivor_if_others_are_there() -> None:
+def test_a_network_that_errs_too_much_counts_as_beyond_the_limits() -> None:
     of = evolution(error_ratio=1.5, size=3, num_children=2, trained=0)
     (founder,) = of.found()
     error = founder.scores["error"]
@@ -177,6 +177,21 @@ def test_a_network_that_errs_too_much_is_no_parent_and_no_survivor_if_others_are
     assert all(m.excess == 0 for m in survivors.values() if m.name != "ruined")
     if "ruined" in survivors:
         assert survivors["ruined"].excess == pytest.approx(1.6 / 1.5 - 1)
+
+
+def test_a_network_that_errs_too_much_is_not_polished() -> None:
+    of = evolution(error_ratio=1.5, max_flops=1e9)
+    (founder,) = of.found()
+    scores = {"error": 1.6 * founder.scores["error"], "macs": 1.0}
+    ruined = replace(founder, name="ruined", key="ruined", scores=scores)
+    assert [member.name for member in of.polish([founder, ruined])] == [founder.name]
+
+
+def test_a_population_without_a_limited_score_is_refused() -> None:
+    of = evolution(limits={"latency_ms": 1000.0})
+    (founder,) = evolution().found()
+    with pytest.raises(EvolutionError, match="no scores of this evolution"):
+        of.evolve_generation([founder])
 
 
 def test_the_largest_error_goes_by_the_best_that_keeps_the_limits() -> None:

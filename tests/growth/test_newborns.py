@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neuroexapt import Connect, LivingModel, Split, Widen
-from neuroexapt.growth import Grower, GrowthConfig, Newborns, Nursery
+from neuroexapt import Connect, LivingModel, Prune, Split, Widen
+from neuroexapt.growth import Budget, Grower, GrowthConfig, Newborns, Nursery
 from neuroexapt.training import Muon
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -245,6 +245,50 @@ def test_newborns_by_gradients_leave_more_to_be_learnt_than_random_ones() -> Non
     assert sum(found["gradmax"]) > 1.5 * sum(found["random"])
     passes = flops["gradmax"] - flops["random"]
     assert passes == 6 * 6 * change.macs_after * len(X), "six passes, of six FLOPs a MAC"
+
+
+def test_passes_for_sizes_that_are_refused_are_counted() -> None:
+    def spent(budget: Budget) -> tuple[int, int]:
+        torch.manual_seed(0)
+        calls = 0
+
+        def criterion(outputs: Tensor, targets: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return nn.functional.mse_loss(outputs, targets)
+
+        net = LivingModel(
+            nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)).double(), X[:2]
+        )
+        config = GrowthConfig(
+            policy="random",
+            every=1,
+            kinds=("widen",),
+            share=1.0,
+            sensing_share=1.0,
+            newborns=Newborns(init="gradmax"),
+        )
+        growing = Grower(net, None, criterion, budget, config)
+        growing.step([(X, Y)], metric=0.0)
+        return calls, growing.flops
+
+    macs = 4 * 8 + 8 * 2
+    some, taken = spent(Budget(macs=macs + 2 * 6))
+    none, refused = spent(Budget(macs=macs))
+    one_pass = 6 * len(X)
+    assert min(some, none) > 6, "several sizes were tried, each by six passes"
+    assert refused > 0.9 * one_pass * macs * none
+    assert taken > 0.9 * one_pass * macs * some
+
+
+def test_momentum_outlives_a_change_without_newborns() -> None:
+    net = living()
+    optimizer = sgd(net.parameters())
+    nursery = Nursery(Newborns(momentum="reset"), optimizer)
+    step(net, optimizer)
+    prune = Prune(group="0", units=(1,), preserving=False)
+    nursery.admit(net.apply(prune, optimizer))
+    assert all("momentum_buffer" in optimizer.state[each] for each in net.parameters())
 
 
 @pytest.mark.parametrize("momentum", ["kept", "reset"])

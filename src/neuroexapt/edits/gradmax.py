@@ -49,6 +49,8 @@ def incoming_from_gradient(
     sizes = [_take(new, dim, where).square().mean().sqrt() for _, new, dim, where in producers]
     for _ in range(ROUNDS):
         outgoing = _gradients(model, consumers, loss)
+        if not any(bool(part.any()) for part in outgoing):
+            return  # the loss doesn't see them: they stay as they are
         _place(model, consumers, [SMALL * part for part in _orthogonal(outgoing, consumers)])
         incoming = _gradients(model, producers, loss)
         turned = _orthogonal(incoming, producers)
@@ -93,7 +95,9 @@ def _gradients(
     """Gradients of the loss in the newborn positions."""
     tensors = [_tensor(model, name).requires_grad_() for name, *_ in parts]
     with torch.enable_grad():
-        gradients = torch.autograd.grad(loss(model), tensors)
+        gradients = torch.autograd.grad(
+            loss(model), tensors, allow_unused=True, materialize_grads=True
+        )
     return [
         gradient.index_select(dim, where)
         for gradient, (_, _, dim, where) in zip(gradients, parts, strict=True)
@@ -115,7 +119,9 @@ def _orthonormal(values: Tensor, dim: int) -> Tensor:
     """Slices along `dim` as an orthonormal set; those beyond the room for one are only scaled."""
     moved = values.movedim(dim, 0)
     flat = moved.reshape(moved.shape[0], -1)
-    basis, _ = torch.linalg.qr(flat.T)
+    basis, triangle = torch.linalg.qr(flat.T)
+    # A basis is one up to signs, but rectifiers tell them apart.
+    basis = basis * torch.where(triangle.diagonal() < 0, -1.0, 1.0).to(basis)
     room = basis.shape[1]
     norms = flat[room:].norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
     rows = torch.cat([basis.T, flat[room:] / norms])

@@ -1,7 +1,7 @@
 """Networks from outside as an evolution's own: seed networks, members, populations."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -87,8 +87,8 @@ def _check_descent(name: str, genome: Genome, key: str, seed: LivingModel) -> No
         )
 
 
-def check_population(population: Sequence[Any], objectives: Sequence[str]) -> None:
-    """That a population is one of networks, scored.
+def check_population(population: Sequence[Any], names: Collection[str]) -> None:
+    """That a population is one of networks, with scores of those names.
 
     Raises:
         EvolutionError: if it is empty, or holds anything else.
@@ -99,7 +99,7 @@ def check_population(population: Sequence[Any], objectives: Sequence[str]) -> No
                 f"a population holds a {type(member).__name__}; give what found(), population() "
                 "or evolve_generation() returned"
             )
-        if "stints" not in member.told or any(name not in member.scores for name in objectives):
+        if "stints" not in member.told or any(name not in member.scores for name in names):
             raise EvolutionError(
                 f"{member.name} has no scores of this evolution; give population([...]) of it"
             )

@@ -14,8 +14,9 @@ class EvolutionConfig(BaseModel):
         objectives: what is to become small: validation error (0 to 1), multiply-accumulates,
             parameters, measured milliseconds. With latency an evolution doesn't repeat exactly.
         limits: what no network of the front may exceed.
-        error_ratio: no member's error may be above so many times the best one's when a generation
-            begins; None for no bound. It keeps those out that are small for having nothing left.
+        error_ratio: an error above so many times the best member's, when a generation begins,
+            counts as passing a limit; None for no bound. It keeps those out that are small for
+            having nothing left.
         size: of the population.
         num_children: that are born in a generation.
         founding: epochs that the seed network is trained for first.

@@ -22,7 +22,8 @@ def transplant(
 
     What both lineages begin with is left out, and what the network has had besides. Edits that give
     up something, such as pruning, aren't taken over. An edit that refers to what another edit added
-    follows it to its new name, or is left out with it.
+    follows it to its new name, or is left out with it. New units whose weights went by gradients
+    are random here.
 
     Args:
         living: changed in place.

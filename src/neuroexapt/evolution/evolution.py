@@ -191,7 +191,7 @@ class MultiObjectiveArchitectureEvolution:
             EvolutionError: if the population is empty, or holds anything but scored members.
         """
         began = time.perf_counter()
-        check_population(population, self.config.objectives)
+        check_population(population, {*self.config.objectives, *self.config.limits.given, "error"})
         config, number = self.config, self._seed_of(self.generation)
         networks = self._networks(most_error(population, config))
         aged = self._aged(networks.bounded(population), networks, number)
@@ -264,7 +264,8 @@ class MultiObjectiveArchitectureEvolution:
         if self._polish is None:
             left = max(self.config.max_flops - self.flops, 0.0)
             objectives = self.config.objectives
-            best = fronts(population, objectives)[0]
+            bound = self._networks(most_error(population, self.config))
+            best = fronts(bound.bounded(population), objectives)[0]
             front = finalists(best, objectives, self.config.finalists)
             self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
         polished = self._polished(front, networks, self._polish)

@@ -15,7 +15,7 @@ from neuroexapt.growth import Budget, GrowthConfig
 from neuroexapt.growth.arbiter import rank_pruning
 from neuroexapt.growth.fitting import check_flops, shrinking
 from neuroexapt.growth.forecast import learnt_scales
-from neuroexapt.growth.incoming import needed, weights_flops
+from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.sampling import drawn
@@ -158,28 +158,31 @@ def _applied(
     otherwise: str,
 ) -> Mutation:
     changes: list[Change] = []
+    loss = SensedLoss(sensed.data, sensed.criterion)
     why = otherwise
     for proposal in order:
         if len(changes) == num_edits:
             break
         seed = int(torch.randint(2**31, (), generator=generator))
         try:
-            change = _fitted(sensed, proposal, seed, limit)
+            change = _fitted(sensed.living, proposal, seed, limit, loss)
         except EditError as error:
             why = f"{proposal.edit}: {error}"
             continue
-        flops += check_flops(change) + weights_flops(change, sensed.data)
+        flops += check_flops(change)
         changes.append(change)
-    return Mutation(tuple(changes), flops, why if not changes else "")
+    return Mutation(tuple(changes), flops + loss.flops, why if not changes else "")
 
 
-def _fitted(sensed: Sensed, proposal: Proposal, seed: int, limit: Limit) -> Change:
+def _fitted(
+    living: LivingModel, proposal: Proposal, seed: int, limit: Limit, loss: SensedLoss
+) -> Change:
     """Apply a proposal, with as many units as the limit allows."""
-    options = needed(proposal.edit, sensed.data, sensed.criterion)
+    options = loss.needed(proposal.edit)
     *larger, smallest = shrinking(proposal.edit)
     for edit in larger:
         try:
-            return sensed.living.apply(edit, seed=seed, limit=limit, **options)
+            return living.apply(edit, seed=seed, limit=limit, **options)
         except EditError:  # with fewer units it may fit
             continue
-    return sensed.living.apply(smallest, seed=seed, limit=limit, **options)
+    return living.apply(smallest, seed=seed, limit=limit, **options)

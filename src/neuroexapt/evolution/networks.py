@@ -132,7 +132,11 @@ class Networks:
 
     def bounded(self, members: Sequence[Network]) -> list[Network]:
         """The same members, by the limits and the largest error that hold now."""
-        return [replace(member, excess=self._excess(member.scores)) for member in members]
+        excess = [self._excess(member.scores) for member in members]
+        return [
+            member if member.excess == now else replace(member, excess=now)
+            for member, now in zip(members, excess, strict=True)
+        ]
 
     def _excess(self, scores: Mapping[str, float]) -> float:
         beyond = max(scores["error"] / self.most_error - 1, 0.0)

@@ -35,10 +35,14 @@ class Limits(BaseModel):
     macs: int | None = Field(default=None, gt=0)
     latency_ms: float | None = Field(default=None, gt=0)
 
+    @property
+    def given(self) -> dict[str, float]:
+        """Those that are."""
+        return self.model_dump(exclude_none=True)
+
     def excess(self, scores: Mapping[str, float]) -> float:
         """By how much scores pass the limits, relative to each limit, summed; 0 if they don't."""
-        given = self.model_dump(exclude_none=True)
-        return float(sum(max(scores[name] / limit - 1, 0.0) for name, limit in given.items()))
+        return float(sum(max(scores[name] / most - 1, 0.0) for name, most in self.given.items()))
 
     def exceeded(self, cost: Cost) -> str | None:
         """What a network of this cost would exceed, in words; None if it fits. Latency isn't known.

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,7 +21,7 @@ from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import Room, check_flops, one_check, scaled_down, shrinking
 from neuroexapt.growth.forecast import learnt_scales
-from neuroexapt.growth.incoming import needed, weights_flops
+from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal, Ranking
@@ -215,7 +215,7 @@ class Grower:
         self, train_loader: Iterable[Any], metric: float, scope: Scope, most_flops: float
     ) -> list[Change]:
         self._course.looked = self._course.epoch
-        ranking, data = self._ranking(train_loader, scope)
+        ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
         refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
@@ -223,9 +223,11 @@ class Grower:
         for proposal in ranking.proposals[: TRIES * limit]:
             if len(changes) == limit:
                 break
-            if changes and self.flops + one_check(self.living.cost().macs) > most_flops:
+            macs = self.living.cost().macs
+            takes = one_check(macs) + loss.expected(proposal.edit, macs)
+            if changes and self.flops + takes > most_flops:
                 break
-            outcome = self._try(proposal, metric, most, data)
+            outcome = self._try(proposal, metric, most, loss)
             if isinstance(outcome, Refusal):
                 level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
                 logger.log(level, "refused: %s: %s", proposal.edit, outcome.reason)
@@ -236,8 +238,8 @@ class Grower:
         self._conclude(changes, refusals, ranking)
         return changes
 
-    def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, Sequence[Any]]:
-        """Sense, and let the policy say what might change; with the batches that were sensed."""
+    def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
+        """Sense, and let the policy say what might change; with the loss on what was sensed."""
         config = self.config
         data = drawn(self.living, train_loader, config.num_batches, scope.samples)
         readings = sense(  # without data, it says what is wrong with the loader
@@ -267,10 +269,10 @@ class Grower:
         spent = readings.flops + ranking.flops
         self._sampling.learn(spent, readings.num_samples, self.living.cost().macs, scope)
         self.flops += spent
-        return ranking, data
+        return ranking, SensedLoss(data, self.criterion)
 
     def _try(
-        self, proposal: Proposal, metric: float, most_macs: float, data: Sequence[Any]
+        self, proposal: Proposal, metric: float, most_macs: float, loss: SensedLoss
     ) -> Change | Refusal | None:
         """Apply one proposal, with as many units as fit.
 
@@ -280,11 +282,13 @@ class Grower:
         seed = self.seed + self._course.epoch
         refusal: Refusal | None = None
         for smaller in shrinking(proposal.edit):
-            room = Room(self.budget, most_macs)
+            room, before = Room(self.budget, most_macs), loss.flops
             try:
-                options = needed(smaller, data, self.criterion)
-                change = self.living.apply(smaller, self.optimizer, seed, limit=room, **options)
+                change = self.living.apply(
+                    smaller, self.optimizer, seed, limit=room, **loss.needed(smaller)
+                )
             except EditError as error:
+                self.flops += loss.flops - before
                 told = Refusal.of(error, proposal.edit, self._course.epoch)
                 if isinstance(error, PreservationError):
                     self.flops += one_check(self.living.cost().macs)
@@ -292,7 +296,7 @@ class Grower:
                     return told
                 refusal = None if room.only_pace else told
                 continue
-            self.flops += check_flops(change) + weights_flops(change, data)
+            self.flops += check_flops(change) + loss.flops - before
             self.nursery.admit(change)
             expected = proposal if smaller is proposal.edit else scaled_down(proposal, change)
             self.growths.append(Growth.of(change, self._course.epoch, expected, metric))

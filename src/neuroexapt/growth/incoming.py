@@ -1,4 +1,4 @@
-"""What new units' incoming weights are made from, beside chance, and what that takes."""
+"""The loss by whose gradients new units' incoming weights are made, and what that takes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,48 +7,56 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from neuroexapt.edits import AnyEdit, Change, Widen
+from neuroexapt.edits import AnyEdit, Widen
 from neuroexapt.edits.gradmax import ROUNDS
+from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import as_inputs
-from neuroexapt.training.modes import mode
+from neuroexapt.graph.modes import NO_OWN, put_in_mode
+from neuroexapt.signals.untouched import untouched
+from neuroexapt.training.modes import device_of
 
-PASSES = 2 * ROUNDS
-"""Forward and backward passes of `Widen(init="gradmax")`."""
+BACKWARD = 2
+"""How much dearer a backward pass is than the forward pass."""
 
 
-def needed(
-    edit: AnyEdit, data: Sequence[Any], criterion: Callable[[Any, Any], Tensor]
-) -> dict[str, Any]:
-    """What an edit needs to be applied, besides itself: a loss, for weights that go by gradients.
+class SensedLoss:
+    """A model's loss on the first batch that was sensed, in train mode, as training will see it.
 
     Args:
-        edit: about to be applied.
-        data: batches (inputs, targets), of which the first one counts.
+        data: batches (inputs, targets).
         criterion: outputs and targets to a mean loss.
-    """
-    if not _goes_by_gradients(edit):
-        return {}
-    inputs, targets = data[0]
 
-    def loss(model: nn.Module) -> Tensor:
-        device = next(model.parameters(), torch.zeros(())).device
+    Attributes:
+        flops: of the passes so far, backward ones included (2 for each multiply-accumulate),
+            whether anything came of them or not.
+    """
+
+    def __init__(self, data: Sequence[Any], criterion: Callable[[Any, Any], Tensor]) -> None:
+        self.data = data
+        self.criterion = criterion
+        self.flops = 0
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """The loss of a model; its state and random numbers stay as they are."""
+        inputs, targets = self.data[0]
+        device = device_of(model)
         given = as_inputs(inputs).to(device)
         wanted = tree_map(
             lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, targets
         )
-        with mode(model, training=False), torch.enable_grad():
-            found = criterion(model(*given.args, **given.kwargs), wanted)
-            return found.mean() if found.ndim else found
+        with untouched(model, device), torch.enable_grad(), counting() as counter:
+            put_in_mode(model, True, getattr(model, "meta", {}).get("modes", NO_OWN))
+            torch.manual_seed(0)
+            loss = self.criterion(model(*given.args, **given.kwargs), wanted)
+        self.flops += (1 + BACKWARD) * counter.get_total_flops()
+        return loss.mean() if loss.ndim else loss
 
-    return {"loss": loss}
+    def needed(self, edit: AnyEdit) -> dict[str, Any]:
+        """What `LivingModel.apply` needs for an edit, besides itself."""
+        return {"loss": self} if isinstance(edit, Widen) and edit.init == "gradmax" else {}
 
-
-def weights_flops(change: Change, data: Sequence[Any]) -> int:
-    """FLOPs that a change's new weights took (2 for each multiply-accumulate)."""
-    if not _goes_by_gradients(change.edit):
-        return 0
-    return 3 * 2 * PASSES * change.macs_after * as_inputs(data[0][0]).batch_size
-
-
-def _goes_by_gradients(edit: object) -> bool:
-    return isinstance(edit, Widen) and edit.init == "gradmax"
+    def expected(self, edit: AnyEdit, macs: int) -> int:
+        """FLOPs that applying an edit to a model of so many multiply-accumulates will take."""
+        if not self.needed(edit):
+            return 0
+        return 2 * (1 + BACKWARD) * 2 * ROUNDS * macs * as_inputs(self.data[0][0]).batch_size

@@ -24,11 +24,11 @@ class Newborns(BaseModel):
             on the others.
         weight_decay: their weight decay over that time, relative to the others'.
         steps: optimiser steps of that time; 0 for none.
-        init: where new units' incoming weights come from: "random", as spread as their neighbours';
-            or "gradmax", such that the loss falls as fast as can be (see `Widen`), for what six
-            passes over a batch of what is sensed take.
-        momentum: of all others, where an edit brings newborns: "kept", or "reset" with whatever
-            else the optimiser remembers.
+        init: where the incoming weights come from of units that a group is widened by: "random", as
+            spread as their neighbours'; or "gradmax", towards where the loss falls fastest (see
+            `Widen`), for six passes over a batch of what is sensed.
+        momentum: of everything, where an edit brings newborns: "kept", or "reset" with whatever
+            else the optimisers remember.
         bias_correction: whether Adam's averages are corrected for the newborns' own age. They start
             at zero amid a parameter whose step count has long grown, and uncorrected would move up
             to six times as fast as intended, and still three times after 100 steps (betas 0.9 and
@@ -117,7 +117,7 @@ class Nursery:
     def admit(self, change: Change) -> None:
         """Take in what an edit brought, and follow those who are here already."""
         self.broods = [brood for old in self.broods for brood in _followed(old, change.ancestry)]
-        if self.policy.momentum == "reset":
+        if self.policy.momentum == "reset" and _brings_newborns(change):
             for optimizer in self._optimizers:
                 optimizer.state.clear()
         for item in change.ancestry:
@@ -212,6 +212,14 @@ class Nursery:
             )
             for item in state
         ]
+
+
+def _brings_newborns(change: Change) -> bool:
+    return any(
+        isinstance(item.new, nn.Parameter)
+        and (item.old is None or any(bool((of < 0).any()) for of in item.layouts.values()))
+        for item in change.ancestry
+    )
 
 
 def _followed(brood: Brood, ancestry: Iterable[Ancestry]) -> list[Brood]:
