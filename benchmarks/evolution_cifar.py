@@ -185,7 +185,7 @@ def _keep(
     temporary = path.with_suffix(".tmp")
     torch.save(
         {
-            "config": evolution.config,
+            "config": evolution.config.model_dump(mode="json"),
             "state": evolution.state_dict(),
             "population": population,
             "parts": parts,
@@ -202,7 +202,7 @@ def _resumed(
     if not path.exists():
         return [], []
     known = torch.load(path, map_location="cpu", weights_only=False)
-    if known["config"] != evolution.config:
+    if EvolutionConfig.model_validate(known["config"]) != evolution.config:
         raise SystemExit(f"{path} is of an evolution with other settings; remove it to begin anew")
     evolution.load_state_dict(known["state"])
     print("goes on from", path.stem, f"{evolution.flops:.2e}", flush=True)
