@@ -117,9 +117,7 @@ class Nursery:
     def admit(self, change: Change) -> None:
         """Take in what an edit brought, and follow those who are here already."""
         self.broods = [brood for old in self.broods for brood in _followed(old, change.ancestry)]
-        if self.policy.momentum == "reset" and _brings_newborns(change):
-            for optimizer in self._optimizers:
-                optimizer.state.clear()
+        known = len(self.broods)
         for item in change.ancestry:
             if not isinstance(item.new, nn.Parameter):
                 continue
@@ -129,6 +127,9 @@ class Nursery:
                 positions = torch.nonzero(source < 0).flatten()
                 if len(positions):
                     self.broods.append(Brood(item.new, dim, positions))
+        if self.policy.momentum == "reset" and len(self.broods) > known:
+            for optimizer in self._optimizers:
+                optimizer.state.clear()
 
     def _begin(self, optimizer: Optimizer) -> None:
         held = _groups(optimizer)
@@ -212,14 +213,6 @@ class Nursery:
             )
             for item in state
         ]
-
-
-def _brings_newborns(change: Change) -> bool:
-    return any(
-        isinstance(item.new, nn.Parameter)
-        and (item.old is None or any(bool((of < 0).any()) for of in item.layouts.values()))
-        for item in change.ancestry
-    )
 
 
 def _followed(brood: Brood, ancestry: Iterable[Ancestry]) -> list[Brood]:
