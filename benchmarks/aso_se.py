@@ -51,8 +51,8 @@ BATCH = 128
 SEARCHED = 0.28
 """Epochs of the improved search, as a share of original's epochs; a step of alpha counts too. What
 compute is left then trains the derived network on."""
-FEWEST = 9
-"""Epochs of an improved search."""
+FEWEST = 6
+"""Epochs of an improved search, at least; what is left for training on shrinks with each."""
 
 
 def mean_flops(network: CellNetwork, example: Tensor) -> float:
