@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from provenance import RESULTS, provenance, spread
-from torch import Tensor
 
 from neuroexapt.graph import LivingModel
 from neuroexapt.search import (
@@ -34,7 +33,6 @@ from neuroexapt.search import (
     improved,
     original,
 )
-from neuroexapt.search.cells import CellNetwork
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.training import (
     Augment,
@@ -53,12 +51,6 @@ SEARCHED = 0.28
 compute is left then trains the derived network on."""
 FEWEST = 6
 """Epochs of an improved search, at least; what is left for training on shrinks with each."""
-
-
-def mean_flops(network: CellNetwork, example: Tensor) -> float:
-    """FLOPs of one image's forward pass, mean over even draws."""
-    costs = OperationCosts.of(network, example)
-    return costs.rest + sum(fmean(each) for each in costs.by_decision.values())
 
 
 def _original(max_flops: float, seed: int, epochs: int) -> SearchConfig:
@@ -118,7 +110,9 @@ def run(arm: str, seed: int, args: argparse.Namespace) -> None:
     splits, train, held_out = data(args.data_dir, seed, args.device, args.limit_images)
     torch.manual_seed(seed)
     network = aso_se(channels=args.channels, seed=seed)
-    epoch_flops = 3 * mean_flops(network, torch.zeros(2, 3, 32, 32)) * len(train) * BATCH
+    epoch_flops = (
+        3 * OperationCosts.of(network, torch.zeros(2, 3, 32, 32)).mean * len(train) * BATCH
+    )
     config = ARMS[arm](args.max_flops, seed, max(round(args.max_flops / epoch_flops), 5))
     network.to(args.device)
     if arm == "original":

@@ -4,7 +4,7 @@ import shutil
 from typing import Any
 
 import torch
-from aso_se import ARMS, mean_flops
+from aso_se import ARMS
 from results import known_settings, layers
 from settings import PFLOP, REGIMES, Job, Place
 from tracked import CHECKPOINT_SECONDS
@@ -19,6 +19,7 @@ from neuroexapt.runs import (
     start_search,
 )
 from neuroexapt.search import aso_se
+from neuroexapt.search.cost import OperationCosts
 from neuroexapt.training import DataSplits, load
 
 FEWEST_EPOCHS = 5
@@ -87,4 +88,4 @@ def _settings(job: Job, place: Place) -> dict[str, Any]:
 
 def _mean_flops(channels: int, data: DataSplits) -> float:
     network = aso_se(data.num_classes, data.num_channels, channels=channels)
-    return mean_flops(network, torch.zeros(2, data.num_channels, *data.image_size))
+    return OperationCosts.of(network, torch.zeros(2, data.num_channels, *data.image_size)).mean

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tolerance import DEVICE
 
-from neuroexapt.errors import RunError, SearchError
+from neuroexapt.errors import RunError, SearchError, TraceError, TrainingError
 from neuroexapt.runs import (
     SearchSummary,
     SilentSearch,
@@ -125,8 +125,8 @@ def test_search_is_measured_and_diagnosed_by_its_folder(unbroken: Path):
     found = {finding.check: finding for finding in diagnose_history(history).findings}
     assert found.pop("curvature").severity == "not measured", "two measurements are too few"
     assert all(finding.severity != "not measured" for finding in found.values())
-    measured = history.measured[-1]
-    assert summary(unbroken)["discretisation_gap"] == measured.supernet - measured.derived
+    gaps = {record.epoch: record.gap for record in history.epochs if record.gap is not None}
+    assert gaps == {8: summary(unbroken)["discretisation_gap"]}, "before the one final epoch"
 
 
 def test_search_of_an_older_version_is_read_and_resumed(unbroken: Path, tmp_path: Path):
@@ -199,6 +199,41 @@ def test_max_flops_end_a_search_within_a_batch(tmp_path: Path):
     assert "FLOPs are spent" in found.stopped
 
 
+def test_flops_that_end_before_alpha_has_a_turn_are_refused(tmp_path: Path):
+    with pytest.raises(
+        SearchError, match=r"before alpha has had a turn: the warm-up alone takes 9"
+    ) as e:
+        start_search(quick(max_flops=1.5e9, epochs=60, search={"warmup": 9}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fewer = int(str(e.value).rsplit(" ", 1)[1])
+    found = start_search(
+        configure_search(
+            {"data": "digits", "space": "nasbench201", "channels": 4, "epochs": fewer}
+            | {"max_flops": 1.5e9, "device": str(DEVICE), "measure_every": 0}
+        ),
+        tmp_path / "fewer",
+    ).finish()
+    assert found.alpha_steps > 0
+
+
+def test_search_whose_loss_is_not_finite_is_critical_by_its_folder(tmp_path: Path):
+    config = quick(search={"warmup": 1, "recipe": {"lr": 1e12}})
+    with pytest.raises(TrainingError):
+        start_search(config, tmp_path / "run").finish()
+    found = diagnose_history(read_search(tmp_path / "run"))
+    assert found["not learning"].severity == "critical"
+    assert "loss is nan" in found["not learning"].meaning
+    assert not read_search(tmp_path / "run").is_over
+
+
+def test_search_that_is_over_without_a_step_of_alpha_is_critical(unbroken: Path):
+    history = read_search(unbroken)
+    assert history.is_over
+    warm = [e.model_copy(update={"phase": "warm-up", "alpha_steps": 0}) for e in history.epochs]
+    found = diagnose_history(history.model_copy(update={"epochs": tuple(warm)}))
+    assert found["too few alpha steps"].severity == "critical"
+
+
 def test_damaged_checkpoint_is_named_and_nothing_changed(unbroken: Path, tmp_path: Path):
     out = tmp_path / "run"
     shutil.copytree(unbroken, out)
@@ -225,6 +260,14 @@ def small(num_classes, in_channels):
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes),
     )
 
+class Branching(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.net = small(num_classes, in_channels)
+
+    def forward(self, x):
+        return self.net(x) if x.sum() > 0 else self.net(-x)
+
 def flat(num_classes, in_channels):
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
 """
@@ -239,16 +282,25 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_search_of_a_users_model(tmp_path: Path, module: str):
-    config = quick(space=f"{module}:small", epochs=3, search={"warmup": 1, "final": 2})
+    config = quick(
+        space=f"{module}:small", channels=None, epochs=3, search={"warmup": 1, "final": 2}
+    )
     found = start_search(config, tmp_path / "run").finish()
     assert list(found.choices) == ["0"]
     x = torch.zeros(2, 1, 8, 8)
     assert load_model(tmp_path / "run")(x).shape == (2, 10)
 
 
+def test_users_model_that_cannot_be_traced_leaves_no_folder(tmp_path: Path, module: str):
+    config = quick(space=f"{module}:Branching", channels=None, growth=False)
+    with pytest.raises(TraceError, match="loads what it has found by its trace"):
+        start_search(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_users_model_without_convolutions_leaves_no_folder(tmp_path: Path, module: str):
     with pytest.raises(SearchError, match=r"no convolution|there are none"):
-        start_search(quick(space=f"{module}:flat"), tmp_path / "run")
+        start_search(quick(space=f"{module}:flat", channels=None), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -262,6 +314,13 @@ def test_users_model_without_convolutions_leaves_no_folder(tmp_path: Path, modul
         ({"epochs": 0}, "search.epochs: input should be greater than or equal to 1, not 0"),
         ({"channels": 0}, "channels: input should be greater"),
         ({"threads": 0}, "threads: input should be greater"),
+        ({"method": ["improved"]}, "there is no method"),
+        ({"space": ["a:b"]}, "there is no space"),
+        ({"search": {"expansion": {"patient": 3}}}, "'search.expansion.patient'; is 'patience'"),
+        ({"search": {"measure": {"a": 3}}}, "'search.measure.a'; there are every, samples"),
+        ({"search": {"temperature": 2}}, "'search.temperature'; there are alpha, annealing"),
+        ({"search": {"warmup": 30}}, "give epochs in this order$"),
+        ({"space": "mine:net", "channels": 64}, "channels has no meaning for a model of yours"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str):
@@ -284,6 +343,12 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str):
 )
 def test_runs_are_measured_unless_that_is_switched_off(settings, expected):
     assert configure_search({"data": "digits"} | settings).search.measure == expected
+
+
+@pytest.mark.parametrize("settings", [{"growth": False}, {"search": {"expansion": False}}])
+def test_search_may_be_told_not_to_grow(settings):
+    found = configure_search({"data": "digits", "epochs": 10.0, "amp": True} | settings).search
+    assert (found.expansion, found.epochs, found.final, found.recipe.amp) == (None, 10, 8, True)
 
 
 @pytest.mark.parametrize("method", ["original", "darts"])

@@ -15,7 +15,10 @@ from neuroexapt.search import (
     AlphaConfig,
     Annealing,
     ASOSEDiagnostics,
+    ImprovedASOSEFramework,
+    OriginalASOSE,
     SearchConfig,
+    SearchEpoch,
     Searching,
     SearchRun,
     aso_se,
@@ -96,16 +99,55 @@ def test_darts_loses_by_deriving_though_it_learns():
 
 
 def test_network_that_does_not_learn_is_named_first():
-    """Untrained and all skips: that alpha is sure of them says nothing yet."""
-    search = searching(QUICK)
+    """As good as untrained, and all skips: that alpha is sure of them says nothing yet."""
+    loaders = digits(25)
+    search = trained(QUICK.model_copy(update={"recipe": Recipe(lr=1e-9)}), loaders)
     with torch.no_grad():
         for alpha in alphas(search.network):
             alpha[0] = 10.0
-    found = ASOSEDiagnostics().diagnose(search, *digits(25))
+    found = ASOSEDiagnostics().diagnose(search, *loaders)
     first, skips = found.findings[0], found["skip dominance"]
     assert (first.check, first.severity) == ("not learning", "critical")
     assert (skips.value, skips.severity) == (1.0, "notice")
     assert "doesn't learn, so this says little" in skips.meaning
+
+
+def test_search_that_has_only_begun_is_not_blamed():
+    found = ASOSEDiagnostics().diagnose(searching(QUICK), *digits(25))["not learning"]
+    assert found.severity == "notice"
+    assert "it has only begun" in found.meaning
+
+
+def test_final_phase_is_measured_as_it_is_trained():
+    """The likeliest operations alone: what else could be drawn has been left behind."""
+    loaders = digits(batch_size=25)
+    framework = ImprovedASOSEFramework(
+        {"epochs": 12, "warmup": 1, "final": 3, "expansion": None, "recipe": {"lr": 0.1}}
+    )
+    torch.manual_seed(0)
+    network = aso_se(in_channels=1, channels=4, num_cells=2, operations=OPERATIONS)
+    framework.train_with_enhanced_aso_se(network, *loaders)
+    found = ASOSEDiagnostics().diagnose(framework, *loaders)
+    assert found["not learning"].severity == "ok"
+    assert found["not learning"].value == pytest.approx(
+        framework.searching.history[-1].val_accuracy, abs=0.1
+    )
+    assert found["discretisation gap"].value == pytest.approx(0.0, abs=0.02)
+
+
+def test_framework_can_be_diagnosed_while_it_searches():
+    loaders = digits(25, count=100)
+    framework, diagnostics, seen = OriginalASOSE({"epochs": 3}), ASOSEDiagnostics(samples=25), []
+    with pytest.raises(SearchError, match="the OriginalASOSE hasn't searched anything yet"):
+        diagnostics.diagnose(framework, *loaders)
+
+    def look(record: SearchEpoch) -> None:
+        seen.append((record.epoch, diagnostics.diagnose(framework, *loaders).epoch))
+
+    network = aso_se(in_channels=1, channels=2, num_cells=1, operations=OPERATIONS)
+    _, history = framework.train_with_aso_se(network, *loaders, on_epoch=look)
+    assert seen == [(0, 1), (1, 2), (2, 3)]
+    assert [record.gap is not None for record in history] == [False, False, True]
 
 
 def test_loss_that_is_not_finite_is_named():
@@ -245,7 +287,8 @@ def test_whatever_holds_a_search_can_be_diagnosed():
 
 def test_log_of_another_tool_goes_by_the_early_rule():
     train, valid = range(60, 10, -1), [50 - 0.6 * n for n in range(50)]
-    run = SearchRun(skips_normal=[3] * 50, train_err=train, valid_err=valid, ev_max=())
+    whole = SearchRun(skips_normal=[3] * 50, train_err=train, valid_err=valid, ev_max=())
+    run = whole.until(45)
     found = ASOSEDiagnostics().diagnose(run, majority=0.1)
     assert found["skip dominance"].severity == "critical"
     assert "it is going to collapse: after epoch 15 of 50" in found["skip dominance"].meaning
@@ -254,6 +297,14 @@ def test_log_of_another_tool_goes_by_the_early_rule():
     assert early["skip dominance"].severity == "warning"
     assert "10 of 50 epochs are too few" in early["skip dominance"].meaning
     assert (early.epoch, early.epochs) == (10, 50)
+
+
+def test_search_that_is_over_without_collapse_is_not_going_to():
+    train, valid = range(60, 10, -1), [50 - 0.6 * n for n in range(50)]
+    run = SearchRun(skips_normal=[3] * 50, train_err=train, valid_err=valid, ev_max=())
+    found = ASOSEDiagnostics().diagnose(run)["skip dominance"]
+    assert found.severity == "warning"
+    assert "it is over and hasn't collapsed, although the early rule fired" in found.meaning
 
 
 def test_remedies_can_be_typed():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from neuroexapt.search import AlphaConfig
+from neuroexapt.search import AlphaConfig, Finding, SearchConfig
 from neuroexapt.search.balance import Rate, rate
 from neuroexapt.search.separation import gradient_imbalance
 
@@ -38,17 +38,34 @@ def test_rate_of_parameters_that_have_no_part_is_zero():
     assert found.gradient == found.relative == 0.0
 
 
+CONFIG = SearchConfig()
+ONE = SearchConfig(alpha=AlphaConfig(num_running=1))
+
+
+def imbalance(alpha: Rate, weights: Rate, config: SearchConfig = CONFIG) -> Finding:
+    return gradient_imbalance(alpha, weights, config, temperature=0.1)
+
+
 @pytest.mark.parametrize(
-    ("gradient", "severity"), [(1.0, "ok"), (9e2, "ok"), (1e5, "warning"), (1e-5, "warning")]
+    ("gradient", "severity"), [(1.0, "ok"), (9e2, "ok"), (9e3, "warning"), (2e-4, "warning")]
 )
 def test_imbalance_is_the_ratio_of_relative_rates(gradient, severity):
     alpha, weights = Rate(gradient, 1.0, 0.1), Rate(1.0, 1.0, 0.1)
-    found = gradient_imbalance(alpha, weights)
+    found = imbalance(alpha, weights)
     assert (found.severity, found.value) == (severity, pytest.approx(gradient))
     if severity == "warning":
         proposed = eval(found.remedy, {"AlphaConfig": AlphaConfig})
-        mended = gradient_imbalance(Rate(gradient, 1.0, proposed.lr), weights)
-        assert mended.severity == "ok"
+        assert imbalance(Rate(gradient, 1.0, proposed.lr), weights).severity == "ok"
+
+
+def test_no_learning_rate_is_proposed_that_throws_alpha_about():
+    """Adam's steps are as long as the learning rate, however small the gradient."""
+    weights = Rate(1.0, 1.0, 0.1)
+    assert imbalance(Rate(1e9, 1.0, 0.1), weights).remedy == "AlphaConfig(lr=0.01)"
+    vanishing = Rate(3e-7, 1.0, 0.1)
+    assert imbalance(vanishing, weights).remedy.startswith("Annealing(")
+    assert imbalance(vanishing, weights, ONE).remedy == "AlphaConfig(num_running=2)"
+    assert imbalance(Rate(0.0, 1.0, 0.1), weights, ONE).remedy == "AlphaConfig(num_running=2)"
 
 
 def test_parameters_at_zero_move_endlessly_fast():
@@ -57,7 +74,7 @@ def test_parameters_at_zero_move_endlessly_fast():
 
 
 def test_no_gradient_at_all_is_critical():
-    assert gradient_imbalance(Rate(0.0, 1.0, 0.1), Rate(1.0, 1.0, 0.1)).severity == "critical"
+    assert imbalance(Rate(0.0, 1.0, 0.1), Rate(1.0, 1.0, 0.1)).severity == "critical"
 
 
 @pytest.mark.parametrize(
@@ -69,4 +86,4 @@ def test_no_gradient_at_all_is_critical():
     ],
 )
 def test_what_cannot_be_compared_is_not_measured(alpha, weights):
-    assert gradient_imbalance(alpha, weights).severity == "not measured"
+    assert imbalance(alpha, weights).severity == "not measured"

@@ -1,6 +1,7 @@
 """Which samples two loaders share, as far as that can be seen."""
 
 import logging
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -162,6 +163,41 @@ def test_few_equal_samples_are_put_down_to_the_data(caplog):
     first, second = Subset(DATA, range(10)), Subset(DATA, range(9, 20))
     with pytest.raises(SearchError, match="1 samples of the validation loader"):
         check_apart(DataLoader(first), DataLoader(second))
+
+
+def test_data_of_few_different_samples_share_some_by_nature():
+    """Halves of binary images of 2 x 2 pixels, of which there are but 16."""
+    torch.manual_seed(0)
+    bits = torch.randint(2, (64, 1, 2, 2)).float()
+    train, held_out = [(bits[:32], torch.zeros(32))], [(bits[32:], torch.zeros(32))]
+    found = overlap(train, held_out)
+    assert found.shared > 16
+    assert not found.leaks
+    check_apart(train, held_out)
+    varied = torch.rand(32, 1, 2, 2)
+    with pytest.raises(SearchError, match="32 samples"):
+        check_apart([(varied, torch.zeros(32))] * 2, [(varied, torch.zeros(32))])
+
+
+class Folder(Dataset):
+    """Pictures as torchvision's folders keep them: the path and the class of each."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.samples = [(name, 0) for name in names]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1, 2, 2), self.samples[index][1]
+
+
+def test_shared_samples_are_counted_in_folders_by_their_files():
+    train, held_out = Folder(["a.png", "b.png", "c.png"]), Folder(["./b.png", "d.png"])
+    found = overlap(DataLoader(train), DataLoader(held_out))
+    assert (found.shared, found.held_out, found.leaks) == (1, 2, True)
+    apart = overlap(DataLoader(Subset(train, [0, 2])), DataLoader(held_out))
+    assert (apart.shared, apart.leaks) == (0, False)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from neuroexapt.cli.failing import failing
-from neuroexapt.cli.findings import diagnoses_table, diagnosis_page
-from neuroexapt.cli.remedies import with_settings
+from neuroexapt.cli.findings import by_severity, diagnoses_table, diagnosis_page
+from neuroexapt.cli.remedies import merged, with_settings
 from neuroexapt.errors import DataError, RunError
 from neuroexapt.runs import read_search
 from neuroexapt.search import (
@@ -117,12 +119,21 @@ def _subjects(
     return [runs[run]]
 
 
+def _tell_file(console: Console, found: Diagnosis) -> None:
+    """Print all remedies as one file of settings."""
+    worst_first = found.with_severity("critical", "warning", "notice")
+    settings = merged(finding.remedy for finding in sorted(worst_first, key=by_severity))
+    if settings:
+        told = "  all of it in a file, for neuroexapt search DATA --config FILE:"
+        console.print(told, style="dim")
+        console.print(Padding(Text(settings), (0, 4)))
+
+
 def _show(console: Console, path: Path, found: Sequence[Diagnosis], *, is_run: bool) -> None:
     if len(found) == 1:
         console.print(diagnosis_page(found[0]))
-        if is_run and any(finding.remedy for finding in found[0].findings):
-            told = "  what to try stands in a file: neuroexapt search DATA --config FILE"
-            console.print(told, style="dim")
+        if is_run:
+            _tell_file(console, found[0])
         return
     console.print(diagnoses_table(found))
     console.print(

@@ -67,7 +67,8 @@ def _explained(finding: Finding) -> Group:
     head = Text.assemble((finding.severity, STYLES[finding.severity]), f": {finding.check}")
     lines: list[RenderableType] = [head, Padding(Text(finding.meaning), (0, 0, 0, 2))]
     if finding.remedy:
-        lines.append(Padding(Text.assemble("try ", (finding.remedy, "bold")), (0, 0, 0, 2)))
+        remedy = finding.remedy.replace("\n", "\n    ")
+        lines.append(Padding(Text.assemble("try ", (remedy, "bold")), (0, 0, 0, 2)))
     return Group(*lines)
 
 
@@ -115,6 +116,11 @@ def worst(diagnosis: Diagnosis) -> Severity:
     """The worst severity of any finding."""
     severities = {finding.severity for finding in diagnosis.findings}
     return next(severity for severity in STYLES if severity in severities)
+
+
+def by_severity(finding: Finding) -> int:
+    """Where a finding stands, the worst first."""
+    return list(STYLES).index(finding.severity)
 
 
 def figure(value: float | None) -> str:

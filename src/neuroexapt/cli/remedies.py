@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from neuroexapt.search import Diagnosis
@@ -25,8 +25,9 @@ def as_settings(remedy: str) -> str:
     Example:
         >>> as_settings("AlphaConfig(lr=0.03)")
         'search.alpha.lr = 0.03'
-        >>> as_settings('Annealing(start=2, each="epoch")')
-        'search.annealing = {start = 2, each = "epoch"}'
+        >>> print(as_settings('Annealing(start=2, each="epoch")'))
+        search.annealing.start = 2
+        search.annealing.each = "epoch"
         >>> as_settings("torch.utils.data.random_split(data, [0.7, 0.3])")
         'validation = 0.3'
     """
@@ -58,8 +59,23 @@ def with_settings(diagnosis: Diagnosis, subject: str) -> Diagnosis:
 
 
 def _assigned(part: str, values: Mapping[str, object]) -> str:
-    if len(values) == 1:
-        ((name, value),) = values.items()
-        return f"{part}.{name} = {json.dumps(value)}"
-    inner = ", ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
-    return f"{part} = {{{inner}}}"
+    return "\n".join(f"{part}.{name} = {json.dumps(value)}" for name, value in values.items())
+
+
+def merged(remedies: Iterable[str]) -> str:
+    """Remedies in TOML as one file takes them: of a setting that several name, the first's value.
+
+    Args:
+        remedies: as `as_settings` gives them, the most important first.
+
+    Example:
+        >>> print(merged(["search.alpha.lr = 0.03", "search.alpha.lr = 0.3", "validation = 0.3"]))
+        validation = 0.3
+        search.alpha.lr = 0.03
+    """
+    lines: dict[str, str] = {}
+    for line in "\n".join(remedies).splitlines():
+        name, equals, _ = line.partition(" = ")
+        if equals:
+            lines.setdefault(name, line)
+    return "\n".join(lines[name] for name in sorted(lines, key=lambda name: "." in name))

@@ -12,6 +12,7 @@ from neuroexapt.cli.failing import failing, stoppable
 from neuroexapt.cli.options import (
     LIMITS,
     TO_BEGIN,
+    Amp,
     Config,
     Data,
     DataDir,
@@ -99,6 +100,14 @@ def search(
             rich_help_panel=LIMITS,
         ),
     ] = None,
+    no_growth: Annotated[
+        bool,
+        typer.Option(
+            "--no-growth",
+            help="Search the network as it is, also where its accuracy has stopped rising.",
+            rich_help_panel=TO_BEGIN,
+        ),
+    ] = False,
     measure_every: Annotated[
         int | None,
         typer.Option(
@@ -110,6 +119,7 @@ def search(
         ),
     ] = None,
     device: Device = None,
+    amp: Amp = False,
     threads: Threads = None,
 ) -> None:
     """Search for the operations that a network should be made of, and train what is found.
@@ -131,14 +141,18 @@ def search(
         "epochs": epochs,
         "max_flops": max_flops,
         "measure_every": measure_every,
-        "device": device,
-        "threads": threads,
+        "growth": False if no_growth else None,
+        "amp": amp or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
     with failing(2):
         if resume is not None:
-            found = _resumed(resume, options, [config, out])
+            files = {"config": config, "out": out}
+            named = [name for name, given in files.items() if given is not None]
+            found = _resumed(resume, [*options, *named], device, threads)
         else:
+            where = {"device": device, "threads": threads}
+            options |= {name: value for name, value in where.items() if value is not None}
             found = _started(options, config, out, context.obj)
     if isinstance(found, SearchSummary):
         print(f"the search in {resume} is over: {found.stopped}; see {resume}/summary.json")
@@ -165,8 +179,13 @@ def _started(
 
 
 def _resumed(
-    path: Path, options: dict[str, Any], paths: list[Path | None]
+    path: Path, given: list[str], device: str | None, threads: int | None
 ) -> TrackedSearch | SearchSummary:
-    if options or any(given is not None for given in paths):
-        raise RunError("--resume goes on with the search's own settings; leave out all others")
-    return reopen_search(path)
+    if given:
+        known = {"data": "DATA", "growth": "--no-growth"}
+        told = ", ".join(known.get(name, f"--{name.replace('_', '-')}") for name in given)
+        raise RunError(
+            "--resume goes on with the search's own settings, of which only --device and --threads "
+            f"may change; leave out {told}"
+        )
+    return reopen_search(path, device, threads)

@@ -44,6 +44,11 @@ class SearchPage:
             f"val {percent(record.val_accuracy)}{alpha}, {short(record.flops)} FLOPs, "
             f"{duration(record.seconds)}"
         )
+        if record.gap is not None:
+            alone = f"{abs(record.gap) * 100:.1f} points {'less' if record.gap > 0 else 'more'}"
+            self._line(
+                f"derived: the likeliest operations alone got {alone} than all that were drawn"
+            )
 
     def expanded(self, expansion: Expansion) -> None:
         """Print where the network grew."""

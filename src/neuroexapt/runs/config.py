@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,6 +27,7 @@ DEFAULT_GROWTH = {
     )
 }
 """Growth that suits a data set known by name; any other grows by `GrowthConfig`'s own defaults."""
+Kept = TypeVar("Kept", bound=BaseModel)
 SMALL_DATASETS = ("digits",)
 """Data sets so small that a second thread costs more than it brings."""
 MAX_THREADS = 1024
@@ -150,7 +151,7 @@ def read_config(path: Path) -> GrowConfig:
         ) from error
 
 
-def moved(config: GrowConfig, device: str | None, threads: int | None) -> GrowConfig:
+def moved(config: Kept, device: str | None, threads: int | None) -> Kept:
     """The same run on another device or with other threads; None leaves what it was.
 
     Raises:
@@ -159,9 +160,9 @@ def moved(config: GrowConfig, device: str | None, threads: int | None) -> GrowCo
     given = {"device": device, "threads": threads}
     new = {name: value for name, value in given.items() if value is not None}
     try:
-        return GrowConfig.model_validate(config.model_dump() | new)
+        return type(config).model_validate(config.model_dump() | new)
     except ValidationError as error:
-        raise RunError(f"to go on with: {explained(error, GrowConfig)}") from error
+        raise RunError(f"to go on with: {explained(error, type(config))}") from error
 
 
 def default_device() -> str:

@@ -18,7 +18,7 @@ from neuroexapt.runs.config import (
     read_settings,
 )
 from neuroexapt.search import SearchConfig, aso_se, darts, improved, nasbench201, original
-from neuroexapt.search.config import overridden
+from neuroexapt.search.config import as_count, overridden
 from neuroexapt.training import build_model, default_recipe
 from neuroexapt.training.settings import explained
 
@@ -82,7 +82,8 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
 
     Args:
         settings: any of `SearchRunConfig`'s fields, and as short for those within `search`
-            `epochs`, `max_flops` and `measure_every` (0 for never); `data` is needed.
+            `epochs`, `max_flops`, `measure_every` (0 for never), `growth` (false for none) and
+            `amp`; `data` is needed.
         source: what to call them in errors.
 
     Raises:
@@ -96,9 +97,9 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     given = {name: value for name, value in settings.items() if value is not None}
     data, space = given.get("data"), given.get("space", "aso-se")
     method = given.get("method", "improved")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise RunError(f"{source}: there is no method {method!r}; there are {', '.join(METHODS)}")
-    if space not in SPACES and ":" not in str(space):
+    if not isinstance(space, str) or (space not in SPACES and ":" not in space):
         raise RunError(
             f"{source}: there is no space {space!r}; there are {', '.join(SPACES)}, or a model of "
             "yours as package.module:factory"
@@ -108,6 +109,15 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     if "measure_every" in given:
         every = given.pop("measure_every")
         short["measure"] = {"every": every} if every != 0 else None
+    if given.pop("growth", True) is False:
+        short["expansion"] = None
+    if given.pop("amp", False):
+        short["recipe"] = {"amp": True}
+    sizes = [name for name in ("channels", "cells") if name in given and space not in SPACES]
+    if sizes:
+        raise RunError(
+            f"{source}: {sizes[0]} has no meaning for a model of yours, {space}; leave it out"
+        )
     if isinstance(data, str):
         given = located(given, data)
         given = _supernet(data, space) | given
@@ -119,7 +129,7 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     own = given.get("search", {})
     try:
         if isinstance(own, Mapping):
-            own = overridden(own, short)
+            own = overridden(_without_growth(own), short)
             given["search"] = _search(method, str(data), given.get("seed", 0), own)
         return SearchRunConfig.model_validate(given)
     except ValidationError as error:
@@ -170,6 +180,11 @@ def _supernet(data: str, space: str) -> dict[str, int]:
     }
 
 
+def _without_growth(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a search, where TOML, which has no null, says `expansion = false`."""
+    return {**own, "expansion": None} if own.get("expansion") is False else own
+
+
 def _search(method: str, data: str, seed: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The method's settings of so many epochs, with those that are given; measured on its way.
 
@@ -177,7 +192,7 @@ def _search(method: str, data: str, seed: Any, given: dict[str, Any]) -> dict[st
         ValidationError: if the number of epochs isn't allowed.
     """
     epochs = given.get("epochs", DEFAULT_EPOCHS.get(data, OTHER_EPOCHS))
-    known = METHODS[method](epochs if isinstance(epochs, int) and epochs > 0 else OTHER_EPOCHS)
+    known = METHODS[method](as_count(epochs, OTHER_EPOCHS))
     found = known.model_dump()
     found["recipe"] |= {"augment": default_recipe(data).augment, "batch_size": BATCH_SIZE}
     found |= {"seed": seed, "measure": {}}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from neuroexapt.errors import RunError, SearchError, TrainingError
 from neuroexapt.graph import LivingModel
+from neuroexapt.runs.config import moved
 from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.folder import (
@@ -30,6 +31,7 @@ from neuroexapt.runs.search_session import (
     SearchProgress,
     SearchSession,
     build_search,
+    check_reach,
     fresh,
     take_down_search,
 )
@@ -67,7 +69,10 @@ class TrackedSearch:
             with num_threads(self.session.config.threads):
                 return self._finish(reporter or SilentSearch())
         except (TrainingError, SearchError, KeyboardInterrupt) as error:
-            self.log.append("stop", {"reason": str(error) or "interrupted"})
+            told = {"reason": str(error) or "interrupted"}
+            if isinstance(error, TrainingError):
+                told["failure"] = str(error)
+            self.log.append("stop", told)
             raise
         finally:
             self.log.close()
@@ -110,23 +115,28 @@ def start_search(config: SearchRunConfig, out: Path, command: str | None = None)
     Raises:
         RunError: if `out` is in use or can't be written, or the device can't be used.
         DataError: if the data can't be read.
-        TraceError: if a model of one's own can't be built.
-        SearchError: if there is nothing to decide.
+        TraceError: if a model of one's own can't be built or traced.
+        SearchError: if there is nothing to decide, or the FLOPs end before anything is.
     """
     folder = new_folder(Path(out))
     with num_threads(config.threads):
         session = build_search(config)
+        check_reach(session.searching, session.train)
     make_folder(folder)
     replace_file(folder.config, to_json(config.model_dump(mode="json")))
     with open_log(folder.events) as log:
         return _begin(folder, session, log, command)
 
 
-def reopen_search(path: Path) -> TrackedSearch | SearchSummary:
+def reopen_search(
+    path: Path, device: str | None = None, threads: int | None = None
+) -> TrackedSearch | SearchSummary:
     """Make a search ready to go on from its newest checkpoint, or from one of its checkpoints.
 
     Args:
         path: its folder, or `checkpoints/epoch-...` in it.
+        device: where to train from now on; None for where it was.
+        threads: of the CPU from now on; None for as many as before.
 
     Returns:
         The search; or, if it is over, its summary.
@@ -139,7 +149,7 @@ def reopen_search(path: Path) -> TrackedSearch | SearchSummary:
     folder, asked = _find(Path(path))
     if asked is None and folder.summary.exists():
         return read_search_summary(folder.summary)
-    config = read_search_config(folder.config)
+    config = moved(read_search_config(folder.config), device, threads)
     with num_threads(config.threads), open_log(folder.events) as log:
         newest = asked or folder.latest
         if newest is None:
@@ -181,9 +191,12 @@ def read_search(path: str | Path) -> SearchHistory:
             f"({error.errors()[0]['msg']}); read it with the version that wrote it"
         ) from error
     held_out = events[0].get("held_out", {}) if events else {}
+    newest = events[-1] if events else {}
     return SearchHistory(
         config=config.search,
         epochs=records,
+        is_over=newest.get("event") == "end",
+        failure=newest.get("failure", ""),
         majority=held_out.get("majority"),
         num_held_out=held_out.get("samples"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.errors import EditError, RunError
+from neuroexapt.errors import EditError, RunError, SearchError
 from neuroexapt.graph.compare import run_in_mode
 from neuroexapt.graph.inputs import as_inputs
 from neuroexapt.runs.checkpoint import Checkpoint, Moment, distinct
@@ -17,6 +17,8 @@ from neuroexapt.runs.search_config import SearchRunConfig, build_space
 from neuroexapt.runs.session import EXAMPLES, by_part, load_weights, usable_device
 from neuroexapt.search import Searching, commit
 from neuroexapt.search.frameworks import with_decisions
+from neuroexapt.search.heard import check_traceable
+from neuroexapt.search.searching import BACKWARD
 from neuroexapt.training import (
     Batches,
     DataSplits,
@@ -26,6 +28,8 @@ from neuroexapt.training import (
     seeded,
     train_batches,
 )
+
+_LOADED = "A search that is kept in a folder loads what it has found by its trace"
 
 
 class SearchProgress(Moment):
@@ -78,7 +82,8 @@ def build_search(
     Raises:
         RunError: if the device can't be used, or the checkpoint is of another network.
         DataError: if the data can't be read.
-        TraceError: if a model of one's own can't be built, or is no classifier of the data.
+        TraceError: if a model of one's own can't be built, is no classifier of the data, or
+            can't be traced, which loading what was found takes.
         SearchError: if there is nothing to decide.
     """
     device = usable_device(config.device)
@@ -104,8 +109,36 @@ def build_search(
     searching = Searching(network, config.search, example)
     if checkpoint is not None:
         _restore(searching, checkpoint)
+    else:
+        check_traceable(network, example, _LOADED)
     began = time.perf_counter() - (checkpoint.progress.seconds if checkpoint is not None else 0)
     return SearchSession(config, data, train, held_out, searching, began)
+
+
+def check_reach(searching: Searching, train: Batches) -> None:
+    """Refuse FLOPs that end a search before alpha has had a turn: nothing would be chosen.
+
+    Args:
+        searching: a search that is to begin.
+        train: batches for its weights.
+
+    Raises:
+        SearchError: saying how many FLOPs, or how few epochs, would do.
+    """
+    config = searching.config
+    if config.max_flops is None:
+        return
+    epoch = (1 + BACKWARD) * searching.costs.mean * train.batch_size * len(train)
+    own = config.alpha.every if config.alpha.unit == "epochs" else 1
+    reached, needed = config.max_flops / epoch, config.warmup + own
+    if reached >= needed:
+        return
+    fewer = f", or fewer epochs, as --epochs {int(reached)}" if reached >= 2 else ""
+    raise SearchError(
+        f"{config.max_flops:.3g} FLOPs are spent after {reached:.2g} epochs of about {epoch:.2g} "
+        f"each, before alpha has had a turn: the warm-up alone takes {config.warmup} of "
+        f"{config.epochs}; give {needed * epoch / 0.5:.1g} FLOPs or more{fewer}"
+    )
 
 
 def fresh(config: SearchRunConfig, example: Tensor, num_classes: int) -> nn.Module:

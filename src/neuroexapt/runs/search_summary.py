@@ -1,13 +1,11 @@
 """What a search came to."""
 
-from collections.abc import Sequence
-
 from pydantic import BaseModel, ConfigDict
 
 from neuroexapt.graph import LivingModel
 from neuroexapt.runs.search_session import SearchSession
 from neuroexapt.runs.summary import where
-from neuroexapt.search import SearchEpoch, derive
+from neuroexapt.search import derive
 from neuroexapt.search.cost import num_weights
 from neuroexapt.search.table import write_cell
 from neuroexapt.training import Views, evaluate, evaluation_batches
@@ -27,8 +25,8 @@ class SearchSummary(BaseModel):
         test_views: views of each test image whose outputs were averaged for both.
         val_accuracy: likewise, on the held-out part.
         discretisation_gap: by how much the network as it was trained was more accurate than the
-            likeliest operations alone, with the same weights, when that was last measured; None if
-            it wasn't.
+            likeliest operations alone, with the same weights, when these were derived; None where
+            a loss wasn't finite.
         choices: decision -> operation.
         cell: in NAS-Bench-201's writing; None for another space.
         params: of the derived network.
@@ -99,7 +97,7 @@ def summarise_search(session: SearchSession, command: str | None) -> SearchSumma
         test_loss=tested.loss,
         test_views=recipe.views,
         val_accuracy=history[-1].val_accuracy,
-        discretisation_gap=_gap(history),
+        discretisation_gap=next((r.gap for r in reversed(history) if r.gap is not None), None),
         choices=choices,
         cell=write_cell(choices) if config.space == "nasbench201" and len(choices) == 6 else None,
         params=cost.params,
@@ -122,11 +120,3 @@ def _why_stopped(session: SearchSession) -> str:
     if limit is not None:
         return f"{session.searching.flops:.3g} of {limit:.3g} FLOPs are spent"
     return f"all {session.searching.epoch} epochs are trained"
-
-
-def _gap(history: Sequence[SearchEpoch]) -> float | None:
-    measured = [record.measured for record in history if record.measured is not None]
-    newest = measured[-1] if measured else None
-    if newest is None or newest.supernet is None or newest.derived is None:
-        return None
-    return newest.supernet - newest.derived

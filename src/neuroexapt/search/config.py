@@ -190,6 +190,17 @@ class SearchConfig(BaseModel):
         return (epoch - self.warmup) % self.explore_every == self.explore_every - 1
 
 
+def as_count(value: Any, otherwise: int) -> int:
+    """A number of epochs to plan for, as a record takes it; what none is gets refused later.
+
+    Example:
+        >>> as_count(10.0, 60), as_count("ten", 60)
+        (10, 60)
+    """
+    whole = isinstance(value, (int, float)) and value == value // 1 and value > 0
+    return int(value) if whole else otherwise
+
+
 def overridden(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings, some of which are given; a mapping within overrides one by one, too.
 

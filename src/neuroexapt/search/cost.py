@@ -51,6 +51,11 @@ class OperationCosts:
         per_sample = {name: tuple(cost // count for cost in costs) for name, costs in found.items()}
         return cls((total - inside) // count, per_sample)
 
+    @property
+    def mean(self) -> float:
+        """FLOPs of a forward pass, mean over even draws of one operation for each decision."""
+        return self.rest + sum(sum(costs) / len(costs) for costs in self.by_decision.values())
+
     def active(self, network: nn.Module) -> int:
         """FLOPs of a forward pass as the network stands."""
         return self.rest + sum(

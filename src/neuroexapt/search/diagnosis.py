@@ -88,6 +88,11 @@ class ASOSEDiagnostics:
         if isinstance(subject, SearchRun):
             return diagnose_log(subject, majority=majority)
         search = getattr(subject, "searching", subject)
+        if search is None and subject is not None:
+            raise SearchError(
+                f"the {type(subject).__name__} hasn't searched anything yet; diagnose it once its "
+                "search has begun, or a Searching after each of its epochs"
+            )
         if not isinstance(search, Searching):
             raise SearchError(
                 f"a {type(subject).__name__} can't be diagnosed; give a Searching, a SearchHistory "
@@ -185,11 +190,13 @@ def _collapse(run: SearchRun) -> Finding:
     verdict, share = CollapseRule().judge(run), run.skip_shares[-1]
     severity: Severity = "warning" if share >= MANY else "notice" if share >= SUSPICIOUS else "ok"
     collapsed = is_collapsed(run)
-    if verdict.fires or collapsed:
+    if collapsed or (verdict.fires and not run.is_whole):
         severity = "critical"
     now = f"{share:.0%} of the normal cell's edges are skips at epoch {len(run.skips_normal)}"
     if collapsed:
         said = f"it has collapsed, which the early rule {'saw' if verdict.fires else 'did not see'}"
+    elif run.is_whole and verdict.fires:
+        said = "it is over and hasn't collapsed, although the early rule fired"
     else:
         said = "it is going to collapse" if verdict.fires else "the early rule is silent"
     return Finding(

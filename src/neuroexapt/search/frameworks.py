@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.graph import LivingModel
-from neuroexapt.search.config import SearchConfig, improved, original, overridden
+from neuroexapt.search.config import SearchConfig, as_count, improved, original, overridden
 from neuroexapt.search.decisions import Decision
 from neuroexapt.search.derive import derive
 from neuroexapt.search.record import SearchEpoch
@@ -49,7 +49,12 @@ class ImprovedASOSEFramework:
         self.searching: Searching | None = None
 
     def train_with_enhanced_aso_se(
-        self, model: nn.Module, train_loader: Iterable[Any], val_loader: Iterable[Any]
+        self,
+        model: nn.Module,
+        train_loader: Iterable[Any],
+        val_loader: Iterable[Any],
+        *,
+        on_epoch: Callable[[SearchEpoch], object] | None = None,
     ) -> tuple[nn.Module, list[SearchEpoch]]:
         """Search, derive and train on.
 
@@ -58,6 +63,7 @@ class ImprovedASOSEFramework:
                 convolutions are decided on then. One with decisions is trained in place.
             train_loader: yields (inputs, targets), for the weights; again for every epoch.
             val_loader: likewise, held out from the weights; alpha learns on it.
+            on_epoch: is given each epoch's record; `ASOSEDiagnostics` can look at `searching` then.
 
         Returns:
             The plain network of the operations that were chosen, trained, in eval mode; and one
@@ -70,8 +76,7 @@ class ImprovedASOSEFramework:
             DataError: if a loader yields nothing usable.
         """
         self.searching = begin(model, self.config, train_loader)
-        history = list(self.searching.run(train_loader, val_loader))
-        return derive(self.searching.network).eval(), history
+        return _searched(self.searching, train_loader, val_loader, on_epoch)
 
 
 class OriginalASOSE:
@@ -100,7 +105,12 @@ class OriginalASOSE:
         self.searching: Searching | None = None
 
     def train_with_aso_se(
-        self, model: nn.Module, train_loader: Iterable[Any], val_loader: Iterable[Any]
+        self,
+        model: nn.Module,
+        train_loader: Iterable[Any],
+        val_loader: Iterable[Any],
+        *,
+        on_epoch: Callable[[SearchEpoch], object] | None = None,
     ) -> tuple[nn.Module, list[SearchEpoch]]:
         """Search, derive and train on; see `ImprovedASOSEFramework`.
 
@@ -108,6 +118,7 @@ class OriginalASOSE:
             model: as there.
             train_loader: as there; alpha is trained on it, too.
             val_loader: only to judge by.
+            on_epoch: as there.
 
         Returns:
             As there.
@@ -116,8 +127,20 @@ class OriginalASOSE:
             NeuroexaptError: as there.
         """
         self.searching = begin(model, self.config, train_loader)
-        history = list(self.searching.run(train_loader, val_loader))
-        return derive(self.searching.network).eval(), history
+        return _searched(self.searching, train_loader, val_loader, on_epoch)
+
+
+def _searched(
+    searching: Searching,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any],
+    on_epoch: Callable[[SearchEpoch], object] | None,
+) -> tuple[nn.Module, list[SearchEpoch]]:
+    """Search to the end."""
+    for record in searching.run(train_loader, val_loader):
+        if on_epoch is not None:
+            on_epoch(record)
+    return derive(searching.network).eval(), list(searching.history)
 
 
 def begin(model: nn.Module, config: SearchConfig, train_loader: Iterable[Any]) -> Searching:
@@ -159,8 +182,7 @@ def _completed(
         return config
     given = dict(config or {})
     try:
-        epochs = given.get("epochs")
-        known = default(**({"epochs": epochs} if isinstance(epochs, int) else {})).model_dump()
+        known = default(as_count(given.get("epochs"), SearchConfig().epochs)).model_dump()
         return SearchConfig.model_validate(overridden(known, given))
     except ValidationError as error:
         raise ValueError(f"the config: {explained(error, SearchConfig)}") from error

@@ -47,23 +47,21 @@ def unheard(whose: str) -> str:
     )
 
 
-def check_traceable(network: nn.Module, example: Tensor) -> None:
-    """Refuse a network that couldn't be expanded, before it has been searched for hours.
+def check_traceable(network: nn.Module, example: Tensor, otherwise: str) -> None:
+    """Refuse a network that can't be traced, before it has been searched for hours.
 
     It stays as it is.
 
     Args:
         network: with decisions.
         example: a batch of inputs, on the network's device.
+        otherwise: what to say of why it has to be traced.
 
     Raises:
-        TraceError: saying why, and how to search it all the same.
+        TraceError: saying why it can't be.
     """
     try:
         with untouched(network, device_of(network)):
             LivingModel(network, example, leaves=(Mixed,))
     except TraceError as error:
-        raise TraceError(
-            f"{error}. Only what can be traced can grow within a search: or leave growth out, by "
-            "expansion=None"
-        ) from error
+        raise TraceError(f"{error}. {otherwise}") from error

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from neuroexapt.search.bottleneck import not_learning, skip_dominance
+from neuroexapt.search.bottleneck import broken, not_learning, skip_dominance
 from neuroexapt.search.config import SEARCHING, SearchConfig
 from neuroexapt.search.finding import Check, Finding, not_measured
 from neuroexapt.search.measured import findings_of_measurement, rise_of_curvature
 from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.record import SearchEpoch
-from neuroexapt.search.separation import alpha_steps, leakage
+from neuroexapt.search.separation import alpha_steps, leakage, never_stepped
 from neuroexapt.search.stagnation import alpha_stagnation, gumbel_saturation, temperature_at_floor
 
 YOUNG = 0.25
@@ -23,6 +23,7 @@ _OF_ALPHA: tuple[Check, ...] = (
     "Gumbel saturation",
     "temperature at its floor",
 )
+_NO_TURN = "alpha had no turn"
 _MIXED = "operations are weighted by softmax(alpha), so that nothing is drawn"
 
 
@@ -32,6 +33,8 @@ class SearchHistory(BaseModel):
     Attributes:
         config: how it is run.
         epochs: one record for each that is through.
+        is_over: whether it has come to its end.
+        failure: why it couldn't go on; empty if it can.
         majority: share of the most frequent class of the held-out data; None if it wasn't counted.
         num_held_out: samples of these data; None likewise.
     """
@@ -40,6 +43,8 @@ class SearchHistory(BaseModel):
 
     config: SearchConfig
     epochs: tuple[SearchEpoch, ...]
+    is_over: bool = False
+    failure: str = ""
     majority: float | None = None
     num_held_out: int | None = None
 
@@ -52,6 +57,11 @@ class SearchHistory(BaseModel):
     def measured(self) -> tuple[Measurement, ...]:
         """What was measured on the way, earliest first."""
         return tuple(epoch.measured for epoch in self.epochs if epoch.measured is not None)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the likeliest operations alone were trained last."""
+        return bool(self.epochs) and self.epochs[-1].phase == "final"
 
     @property
     def is_young(self) -> bool:
@@ -102,7 +112,7 @@ def findings_of_history(
     steps = sum(epoch.alpha_steps for epoch in history.epochs)
     found = [leakage(config, steps)]
     if not history.epochs:
-        return found
+        return found + _broken(history)
     last = history.epochs[-1]
     if history.measured:
         newest = history.measured[-1]
@@ -114,7 +124,12 @@ def findings_of_history(
         found.append(learning)
     choices = tuple(last.choices.values())
     found.append(skip_dominance(choices, last.movement.entropy, config.recipe.weight_decay))
-    return found + _of_alpha(history, window, operations)
+    return found + _of_alpha(history, window, operations) + _broken(history)
+
+
+def _broken(history: SearchHistory) -> list[Finding]:
+    """What is to be said where it couldn't go on."""
+    return [broken(history.failure, history.config.recipe.lr)] if history.failure else []
 
 
 def _learning(history: SearchHistory, majority: float | None) -> Finding | None:
@@ -129,11 +144,8 @@ def _learning(history: SearchHistory, majority: float | None) -> Finding | None:
     if majority is None:
         return None
     found = not_learning(last.val_accuracy, majority, config.recipe.lr, history.num_held_out)
-    if found.severity == "critical" and history.is_young:
-        so_far = f"{found.meaning} So far: it has only begun."
-        return found.model_copy(update={"severity": "notice", "meaning": so_far, "remedy": ""})
-    if found.severity == "ok" or last.phase == "final":
-        return found
+    if found.severity == "ok" or history.is_final or history.is_young:
+        return spared(found, history)
     if newest is not None and newest.supernet is not None:
         return not_learning(newest.supernet, majority, config.recipe.lr, newest.num_samples)
     if last.train_accuracy <= majority:
@@ -145,9 +157,25 @@ def _learning(history: SearchHistory, majority: float | None) -> Finding | None:
     return not_measured("not learning", reason)
 
 
+def spared(found: Finding, history: SearchHistory) -> Finding:
+    """A finding as it is, but that no network is blamed yet for knowing nothing while it is young.
+
+    Args:
+        found: of any check.
+        history: of the search.
+    """
+    unlearnt = found.check == "not learning" and found.severity == "critical"
+    if not (unlearnt and history.is_young) or found.value is None:
+        return found
+    so_far = f"{found.meaning} So far: it has only begun."
+    return found.model_copy(update={"severity": "notice", "meaning": so_far, "remedy": ""})
+
+
 def _of_alpha(history: SearchHistory, window: int, operations: int | None) -> list[Finding]:
     """How alpha was trained."""
     config, turns = history.config, history.recent_turns(window)
+    if not turns and history.is_over:
+        return [never_stepped(config), *(not_measured(check, _NO_TURN) for check in _OF_ALPHA[1:])]
     if not turns:
         rest = f"alpha has its first turn by the end of epoch {config.warmup + history.turn}"
         return [not_measured(check, rest) for check in _OF_ALPHA]

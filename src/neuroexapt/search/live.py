@@ -7,7 +7,7 @@ from typing import Any
 from neuroexapt.search.bottleneck import SKIP, skip_dominance
 from neuroexapt.search.decisions import decisions
 from neuroexapt.search.finding import Finding
-from neuroexapt.search.history import SearchHistory, findings_of_history
+from neuroexapt.search.history import SearchHistory, findings_of_history, spared
 from neuroexapt.search.measured import findings_of_measurement
 from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.measuring import Effort, measure
@@ -51,6 +51,7 @@ def findings_of_search(
     Raises:
         DataError: if a loader yields nothing usable.
     """
+    history = SearchHistory(config=search.config, epochs=tuple(search.history))
     measured = measure(
         search.network,
         search.config,
@@ -60,10 +61,10 @@ def findings_of_search(
         val_loader,
         Effort(samples),
         seed,
+        final=history.is_final,
     )
-    history = SearchHistory(config=search.config, epochs=tuple(search.history))
     found = findings_of_history(history, window=window, operations=measured.operations)
-    found += findings_of_measurement(measured, search.config)
+    found += [spared(each, history) for each in findings_of_measurement(measured, search.config)]
     if not measured.failure:
         found += _of_alpha(search, measured)
     return Live(tuple(found), measured)

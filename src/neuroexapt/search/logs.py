@@ -203,7 +203,8 @@ def read_runs(path: str | Path, num_epochs: int | None = None) -> tuple[SearchRu
         content = json.loads(source.read_text("utf-8"))
     except OSError as error:
         raise DataError(
-            f"{source} can't be read ({error.strerror}); give the path of a search log"
+            f"{source} can't be read ({error.strerror}); give the folder of a search, "
+            "or the path of a log of searches"
         ) from error
     except ValueError as error:
         raise DataError(

@@ -31,7 +31,7 @@ def findings_of_measurement(found: Measurement, config: SearchConfig) -> list[Fi
         *told,
         not_learning(found.supernet, found.majority, lr, found.num_samples),
         discretisation_gap(found.supernet, found.derived, config),
-        gradient_imbalance(found.alpha, found.weights),
+        gradient_imbalance(found.alpha, found.weights, config, found.temperature),
         operation_overfit(found.agreements, found.batch_size),
     ]
 

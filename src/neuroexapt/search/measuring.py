@@ -94,13 +94,25 @@ class Draws:
         config: SearchConfig,
         temperature: float,
         generator: torch.Generator,
+        *,
+        final: bool = False,
     ) -> "Draws":
-        """As a search draws now, with random numbers of their own."""
+        """As a search draws now, with random numbers of their own.
+
+        Args:
+            network: that is searched.
+            config: how.
+            temperature: of the draws.
+            generator: of the draws.
+            final: the likeliest operations alone are trained, and alpha rests.
+        """
         if config.relaxation == "softmax":
-            both = partial(mix, network)
-            return cls(both, both)
-        draw = partial(sample, network, temperature, generator)
-        return cls(partial(draw, learning=True, num_running=config.alpha.num_running), draw)
+            of_alpha = of_weights = partial(mix, network)
+        else:
+            of_weights = partial(sample, network, temperature, generator)
+            known = {"learning": True, "num_running": config.alpha.num_running}
+            of_alpha = partial(of_weights, **known)
+        return cls(of_alpha, partial(commit, network) if final else of_weights)
 
 
 def measure(
@@ -112,6 +124,8 @@ def measure(
     val_loader: Iterable[Any],
     effort: Effort,
     seed: int,
+    *,
+    final: bool = False,
 ) -> Measurement:
     """Look at a search, which stays as it is bit for bit.
 
@@ -124,6 +138,7 @@ def measure(
         val_loader: held-out data.
         effort: how much work it may make.
         seed: of the draws, and of whatever else is random meanwhile.
+        final: the likeliest operations alone are trained, and alpha rests.
 
     Raises:
         DataError: if a loader yields nothing usable.
@@ -135,7 +150,7 @@ def measure(
         train = _two_at_least(first_samples(train_loader, effort.samples, device))
         held_out = _two_at_least(first_samples(val_loader, effort.samples, device))
         generator = torch.Generator().manual_seed(seed)
-        draws = Draws.like(network, config, temperature, generator)
+        draws = Draws.like(network, config, temperature, generator, final=final)
         network.train()
         fewest = min(len(decision.operations) for decision in decisions(network).values())
         known: dict[str, Any] = {
@@ -148,11 +163,13 @@ def measure(
             # Norms go by each batch both times, as in training: what they recorded while other
             # operations ran would be held against the weights.
             judged = partial(_score, network, val_loader, criterion, effort.scored)
-            whole, derived = judged(draws.of_weights), judged(partial(commit, network))
+            whole = judged(draws.of_weights)
+            derived = whole if final else judged(partial(commit, network))
         except TrainingError as error:
             return Measurement(**known, failure=str(error))
         if config.relaxation == "gumbel":
-            known["saturation"] = saturation(alphas(network), temperature, generator)
+            running = config.alpha.num_running
+            known["saturation"] = saturation(alphas(network), temperature, generator, running)
         known |= _of_gradients(network, config, criterion, train, held_out, draws)
         inputs, targets = (part[: effort.curved] for part in held_out[0])
         found = alpha_curvature(network, inputs, targets, criterion, products=effort.products)
@@ -164,6 +181,39 @@ def measure(
         num_samples=whole.num_samples,
         eigenvalue=found if math.isfinite(found) else None,
     )
+
+
+def gap_of(
+    network: nn.Module,
+    config: SearchConfig,
+    temperature: float,
+    criterion: Criterion,
+    val_loader: Iterable[Any],
+) -> float | None:
+    """What deriving loses of the accuracy on held-out data; the search stays as it is bit for bit.
+
+    Args:
+        network: that is searched.
+        config: how.
+        temperature: of the draws now.
+        criterion: outputs and targets to a mean loss.
+        val_loader: held-out data.
+
+    Returns:
+        Accuracy of the network as it is trained, less that of the likeliest operations alone, both
+        with norms by batches; None if a loss isn't finite, or nothing but single samples come.
+    """
+    with undisturbed(network, (val_loader,)):
+        _seed(device_of(network), config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        draws = Draws.like(network, config, temperature, generator)
+        network.train()
+        judged = partial(_score, network, val_loader, criterion, None)
+        try:
+            whole, derived = judged(draws.of_weights), judged(partial(commit, network))
+        except (TrainingError, DataError):
+            return None
+    return whole.accuracy - derived.accuracy
 
 
 def measure_in_passing(

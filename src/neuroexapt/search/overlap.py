@@ -1,9 +1,12 @@
 """Whether two loaders give the same samples: alpha has to be judged on what weights never saw."""
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,16 +44,24 @@ class Overlap:
         shared: held-out samples that the training has too.
         held_out: all held-out samples.
         by_values: whether samples were compared by their values, not by their indices.
+        repeated: share of the samples, by values, that each of the two has twice or more by itself;
+            the smaller of the two shares.
     """
 
     shared: int
     held_out: int
     by_values: bool
+    repeated: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        """How many may be shared, as a data set's own duplicates."""
+        return (DUPLICATES + self.repeated) * self.held_out if self.by_values else 0
 
     @property
     def leaks(self) -> bool:
-        """Whether they share more than a data set's own duplicates."""
-        return self.shared > (DUPLICATES * self.held_out if self.by_values else 0)
+        """Whether they share more than that."""
+        return self.shared > self.allowed
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,23 @@ class Rows:
             flat = part.detach().cpu().reshape(len(part), -1).contiguous()
             for row in flat.view(torch.uint8).numpy():
                 yield blake2b(row.tobytes(), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class Files:
+    """Samples that are read from files, and compared by the paths of these.
+
+    Attributes:
+        form: what has to be the same for paths to mean the same.
+        paths: one a sample.
+    """
+
+    form: tuple[object, ...]
+    paths: Sequence[str]
+
+    def digests(self) -> Iterator[bytes]:
+        """One a sample."""
+        return (os.path.realpath(path).encode() for path in self.paths)
 
 
 def check_apart(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> None:
@@ -96,7 +124,8 @@ def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap |
 
     Seen are: one object given twice; `DataLoader`s of one data set, or of `Subset`s of one, by the
     indices that their samplers draw from; and by their values lists of batches, `Batches`, and
-    `DataLoader`s over a `TensorDataset` or over data sets of one class that keep images as `.data`.
+    `DataLoader`s over a `TensorDataset` or over data sets of one class that keep images as `.data`,
+    or the files that they read as `.samples`.
 
     Returns:
         None for loaders of other kinds: they are taken at their word.
@@ -111,9 +140,14 @@ def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap |
     train, held_out = _rows(train_loader), _rows(val_loader)
     if train is None or held_out is None or train.form != held_out.form:
         return None
-    known = set(train.digests())
-    shared = [digest in known for digest in held_out.digests()]
-    return Overlap(sum(shared), len(shared), by_values=True)
+    learnt, judged = Counter(train.digests()), Counter(held_out.digests())
+    shared = sum(count for digest, count in judged.items() if digest in learnt)
+    repeated = min(_repeated(learnt), _repeated(judged))
+    return Overlap(shared, judged.total(), by_values=True, repeated=repeated)
+
+
+def _repeated(counts: Counter[bytes]) -> float:
+    return sum(count for count in counts.values() if count > 1) / max(counts.total(), 1)
 
 
 def _drawn_from(loader: object) -> tuple[Dataset[Any], Sequence[int]] | None:
@@ -149,7 +183,7 @@ def _positions(loader: DataLoader[Any]) -> Sequence[int] | None:
     return None
 
 
-def _rows(loader: object) -> Rows | None:
+def _rows(loader: object) -> Rows | Files | None:
     """A loader's samples by their values, if these can be had without running it."""
     if isinstance(loader, Batches):
         images = loader.images.images
@@ -164,6 +198,9 @@ def _rows(loader: object) -> Rows | None:
     if isinstance(dataset, TensorDataset):
         inputs = dataset.tensors[0]
         return Rows((inputs.dtype, inputs.shape[1:]), [inputs[index.to(inputs.device)]])
+    files = getattr(dataset, "samples", None)  # as torchvision's folders keep (path, class)
+    if files and isinstance(files[0], (tuple, list)) and isinstance(files[0][0], (str, Path)):
+        return Files((type(dataset),), [str(files[i][0]) for i in taken])
     data = getattr(dataset, "data", None)  # as torchvision's data sets keep their images
     if not isinstance(data, (np.ndarray, Tensor)) or not isinstance(dataset, Sized):
         return None

@@ -29,6 +29,9 @@ class SearchEpoch(BaseModel):
         flops: spent since the search began; 2 for each multiply-accumulate, a backward pass counted
             as two forward ones.
         seconds: wall time of this epoch, measuring included.
+        gap: by how much the network as it was trained was more accurate on held-out data than the
+            likeliest operations alone, with the same weights, when it was derived: before the first
+            final epoch, or after the last one. None in other epochs.
         measured: what was measured at the end; None where it wasn't time to.
     """
 
@@ -50,4 +53,5 @@ class SearchEpoch(BaseModel):
     expansions: int = 0
     flops: int
     seconds: float
+    gap: float | None = None
     measured: Measurement | None = None

@@ -27,7 +27,11 @@ class Saturation:
 
 
 def saturation(
-    alphas: Sequence[Tensor], temperature: float, generator: torch.Generator, draws: int = 256
+    alphas: Sequence[Tensor],
+    temperature: float,
+    generator: torch.Generator,
+    num_running: int | None = None,
+    draws: int = 256,
 ) -> Saturation:
     """Draw from every decision, as a search does, and measure the samples.
 
@@ -35,6 +39,7 @@ def saturation(
         alphas: each of shape (operations,).
         temperature: of the draws.
         generator: the only source of randomness.
+        num_running: operations that take part in a sample; None for all.
         draws: from each decision.
 
     Example:
@@ -45,7 +50,8 @@ def saturation(
         (0.0, True)
     """
     samples = [
-        relaxed_sample(alpha.detach().expand(draws, -1), temperature, generator) for alpha in alphas
+        relaxed_sample(alpha.detach().expand(draws, -1), temperature, generator, num_running)
+        for alpha in alphas
     ]
     norms = torch.cat([sample_jacobian(soft, temperature).norm(dim=(-2, -1)) for soft in samples])
     peaks = torch.cat([soft.amax(-1) for soft in samples])

@@ -154,6 +154,8 @@ def open_layers(
 
 def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
     what = "convolution of the model that can be decided (one without groups)"
+    if not known:
+        raise SearchError(f"the model has no {what.replace(' of the model', '')}; search another")
     return _picked(known if layers is None else layers, known, what)
 
 

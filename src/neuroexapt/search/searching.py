@@ -17,7 +17,7 @@ from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
 from neuroexapt.search.heard import check_heard, check_traceable
 from neuroexapt.search.judging import judge, settle
 from neuroexapt.search.loaders import endless, read_beside
-from neuroexapt.search.measuring import measure_in_passing
+from neuroexapt.search.measuring import gap_of, measure_in_passing
 from neuroexapt.search.movement import movement
 from neuroexapt.search.overlap import check_apart
 from neuroexapt.search.record import SearchEpoch
@@ -33,6 +33,7 @@ from neuroexapt.training import (
 from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
+_GROWS = "Only what can be traced can grow within a search: or leave growth out, by expansion=None"
 BACKWARD = 2
 """What a backward pass takes, in forward passes."""
 EXAMPLES = 8
@@ -112,7 +113,7 @@ class Searching:
             check_repeatable(loader)
         check_heard(self.network, self._example)
         if self.config.expansion is not None:
-            check_traceable(self.network, self._example)
+            check_traceable(self.network, self._example, _GROWS)
         if self.config.alpha.data == "held-out":
             check_apart(train_loader, val_loader)
         while not self.finished:
@@ -128,6 +129,8 @@ class Searching:
         phase, explored = config.phase(epoch), config.explores(epoch)
         before, temperature = probabilities(self.network), self.temperature.value
         searching = phase in SEARCHING
+        derived = phase == "final" and (not epoch or config.phase(epoch - 1) != "final")
+        gap = self._gap(val_loader) if derived else None
         self.steps.begin_epoch()
         set_lr(self.weights, config.recipe, self.progress)
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
@@ -149,6 +152,7 @@ class Searching:
         if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
         if self.finished and phase != "final":
+            gap = self._gap(val_loader)
             settle(self.network, train_loader)
         measured = None
         if config.measures(epoch):
@@ -171,10 +175,16 @@ class Searching:
             expansions=len(self.expansions),
             flops=self.flops,
             seconds=time.perf_counter() - began,
+            gap=gap,
             measured=measured,
         )
         self.history.append(record)
         return record
+
+    def _gap(self, val_loader: Iterable[Any]) -> float | None:
+        tell_epoch(val_loader, PASSES * self.epoch)
+        known = (self.network, self.config, self.temperature.value, self.criterion)
+        return gap_of(*known, val_loader)
 
     def _is_turn(self, epoch: int) -> bool:
         """Whether alpha takes a pass over its data after an epoch."""

@@ -6,11 +6,15 @@ from neuroexapt.search.balance import Rate
 from neuroexapt.search.config import SearchConfig
 from neuroexapt.search.finding import Finding, not_measured
 from neuroexapt.search.overlap import DUPLICATES, Overlap
+from neuroexapt.search.stagnation import softer
 
 ENOUGH = 0.5
 """Alpha's steps for each of the weights': half of what DARTS and GDAS take."""
 BALANCED = (1e-3, 1e3)
 """Alpha's relative rate over the weights': within these both learn at once."""
+TEN_TIMES = 10
+"""By how much a learning rate is to be changed at most: Adam's steps are as long as it says,
+however small the gradient."""
 
 
 def leakage(config: SearchConfig, alpha_steps: int) -> Finding:
@@ -54,7 +58,7 @@ def shared_samples(found: Overlap | None) -> Finding:
         check="shared samples",
         severity="critical" if found.leaks else "notice" if found.shared else "ok",
         value=found.shared,
-        threshold=f"above 0; by their values above {DUPLICATES:.0%} of them",
+        threshold=f"above 0; by their values above {DUPLICATES:.0%} and what each repeats",
         meaning=(
             f"{told}, so that held-out figures tell what is known by heart."
             if found.leaks
@@ -101,6 +105,25 @@ def alpha_steps(
     )
 
 
+def never_stepped(config: SearchConfig) -> Finding:
+    """What is to be said of a search that ended before alpha had a turn.
+
+    Args:
+        config: of the search.
+    """
+    return Finding(
+        check="too few alpha steps",
+        severity="critical",
+        value=0.0,
+        threshold=f"below {ENOUGH:g} a weight step",
+        meaning=(
+            "The search is over and alpha has taken no step, so that nothing was chosen but by "
+            f"chance: it ended within its warm-up, which takes {config.warmup} epochs."
+        ),
+        remedy=f"SearchConfig(warmup={config.warmup // 4})" if config.warmup > 1 else "",
+    )
+
+
 def _to_decide(operations: int | None) -> float:
     """How far the parameters have to move until one operation has half of the probability.
 
@@ -109,12 +132,16 @@ def _to_decide(operations: int | None) -> float:
     return math.log(max(operations - 1, 1)) / 2 if operations is not None else 0.0
 
 
-def gradient_imbalance(alpha: Rate | None, weights: Rate | None) -> Finding:
+def gradient_imbalance(
+    alpha: Rate | None, weights: Rate | None, config: SearchConfig, temperature: float
+) -> Finding:
     """Whether one of the two moves so much faster that the other stands still for it.
 
     Args:
         alpha: how fast the architecture parameters would be moved; None if that isn't known.
         weights: likewise, at the peak of their learning rate.
+        config: of the search.
+        temperature: of the draws.
     """
     low, high = BALANCED
     threshold = f"outside {low:g} to {high:g}"
@@ -127,7 +154,7 @@ def gradient_imbalance(alpha: Rate | None, weights: Rate | None) -> Finding:
             value=0.0,
             threshold=threshold,
             meaning="No gradient at all gets through to alpha, so that it isn't learnt.",
-            remedy="Annealing(start=2.0, floor=1.0)",
+            remedy=_louder(config, temperature),
         )
     if not alpha.length or not weights.relative:
         what = "alpha is all zeros" if not alpha.length else "the weights have no gradient"
@@ -146,5 +173,19 @@ def gradient_imbalance(alpha: Rate | None, weights: Rate | None) -> Finding:
             if apart
             else f"Alpha and weights move at rates that fit ({ratio:.2g} to 1)."
         ),
-        remedy=f"AlphaConfig(lr={alpha.lr / ratio:.1g})" if apart else "",
+        remedy=_rebalanced(alpha.lr, ratio, config, temperature) if apart else "",
     )
+
+
+def _rebalanced(lr: float, ratio: float, config: SearchConfig, temperature: float) -> str:
+    """Another learning rate, or where none would do, draws that tell alpha more."""
+    if ratio * TEN_TIMES < BALANCED[0]:
+        return _louder(config, temperature)
+    factor = min(max(1 / ratio, 1 / TEN_TIMES), TEN_TIMES)
+    return f"AlphaConfig(lr={lr * factor:.1g})"
+
+
+def _louder(config: SearchConfig, temperature: float) -> str:
+    """What makes the gradient in alpha larger: more operations heard, or else softer draws."""
+    hears_one = config.relaxation == "gumbel" and config.alpha.num_running == 1
+    return "AlphaConfig(num_running=2)" if hears_one else softer(temperature)

@@ -80,7 +80,7 @@ def gumbel_saturation(
         value=share,
         threshold=f"above {SATURATING:g}, while alpha's entropy is above {OPEN:g}",
         meaning=meaning,
-        remedy="" if severity == "ok" else _softer(temperature),
+        remedy="" if severity == "ok" else softer(temperature),
     )
 
 
@@ -110,10 +110,11 @@ def temperature_at_floor(
             if floored
             else f"The temperature is {temperature:.3g}, above its floor."
         ),
-        remedy=_softer(temperature) if harms else "",
+        remedy=softer(temperature) if harms else "",
     )
 
 
-def _softer(temperature: float) -> str:
+def softer(temperature: float) -> str:
+    """Draws at a higher temperature, as something to type."""
     floor = max(SOFT, 3 * temperature)
     return f'Annealing(start={max(2.0, floor):g}, floor={floor:g}, rate=0.995, each="epoch")'

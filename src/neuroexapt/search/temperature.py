@@ -16,7 +16,7 @@ class Annealing(BaseModel):
         each: what counts as a time: an epoch, or a step of alpha.
         reheat_every: epochs after which it is raised again; None for never.
         reheat_to: what it is raised to; it stays where it is if it is higher, so that reheating
-            never cools.
+            never cools. By these defaults it first falls under 1.6 after 45 epochs of searching.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,13 @@
 """What is wrong with settings, in words."""
 
 import difflib
+from collections.abc import Mapping
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+
+ALIKE = 0.7
+"""From 0 to 1: so much alike are a name and what may be meant by it."""
 
 
 def explained(error: ValidationError, record: type[BaseModel]) -> str:
@@ -29,20 +34,30 @@ def explained(error: ValidationError, record: type[BaseModel]) -> str:
         return f"the setting {name!r} is missing"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{name}: {message}, not {problem['input']!r}" if name else message
+    given = problem["input"]
+    told = "" if isinstance(given, Mapping) else f", not {given!r}"
+    return f"{name}: {message}{told}" if name else message
 
 
 def _nearest(path: list[str], record: type[BaseModel]) -> str:
     fields: list[str] = sorted(_fields_beside(path, record))
-    close = difflib.get_close_matches(path[-1], fields, n=1)
+    close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=ALIKE)
     return f"is {close[0]!r} meant?" if close else f"there are {', '.join(fields)}"
 
 
 def _fields_beside(path: list[str], record: type[BaseModel]) -> set[str]:
     """Names that are allowed where a path of settings ends."""
     for part in path[:-1]:
-        default = record.model_fields[part].default if part in record.model_fields else None
-        if not isinstance(default, BaseModel):
+        inner = _record_of(record.model_fields[part].annotation)
+        if inner is None:
             return set()
-        record = type(default)
+        record = inner
     return set(record.model_fields)
+
+
+def _record_of(annotation: object) -> type[BaseModel] | None:
+    """The record that a setting holds, which may be one of several things that it may be."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
