@@ -10,8 +10,8 @@ arbiter's ranking), on `random_mutation` (the same, mutations drawn evenly) or o
 race's tuning has chosen grows). Everything is chosen by 5,000 held-out training images. The front's
 networks are then tested once, and the hypervolume is that of their test errors and MACs, with the
 error from 0.1 to 0.5 and the MACs from 0 to 26 million scaled to 0..1. One file a run in
-benchmarks/results/evolution; what is there isn't run again, and an evolution that was cut off goes
-on from its last generation. `sum` adds "cifar10" to summary.json.
+benchmarks/results/evolution; what is there isn't run again, and what was cut off goes on from its
+last checkpoint. `sum` adds "cifar10" to summary.json.
 
 Evolution's seed network is airbench's at width 12, and the recipe airbench's with half the batch
 and a learning rate that suits it.
@@ -42,7 +42,8 @@ from neuroexapt.evolution import (
 )
 from neuroexapt.evolution.networks import Network
 from neuroexapt.growth import GrowthConfig
-from neuroexapt.runs import configure, start
+from neuroexapt.runs import GrowConfig, Summary, configure, reopen, start
+from neuroexapt.runs.config import read_config
 from neuroexapt.training import (
     RECIPES,
     airbench,
@@ -212,7 +213,8 @@ def _resumed(
 def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """A front of DNM trainings, each for an equal part of the compute."""
     front, flops = [], 0.0
-    for width in SIZES:
+    folders = {width: RUNS / f"separate-w{width}-seed{seed}" for width in SIZES}
+    for width, folder in folders.items():
         given = {
             "data": "cifar10",
             "data_dir": str(args.data_dir),
@@ -226,9 +228,7 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
             "growth": GROWTH,
             "max_macs": MAX_MACS,
         }
-        folder = RUNS / f"separate-w{width}-seed{seed}"
-        shutil.rmtree(folder, ignore_errors=True)
-        summary = start(configure(given), folder).finish()
+        summary = trained(configure(given), folder)
         flops += summary.train_flops
         front.append(
             {
@@ -239,9 +239,20 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
                 "edits": summary.kinds,
             }
         )
-        shutil.rmtree(folder)
         print("separate_runs", seed, width, summary.val_accuracy, summary.macs_final, flush=True)
+    for folder in folders.values():
+        shutil.rmtree(folder)
     return {"front": front, "train_flops": flops, "growth": GROWTH}
+
+
+def trained(config: GrowConfig, folder: Path) -> Summary:
+    """A run to its end, from where it was cut off if it was begun by the same settings."""
+    if (folder / "config.json").exists() and read_config(folder / "config.json") == config:
+        found = reopen(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        found = start(config, folder)
+    return found if isinstance(found, Summary) else found.finish()
 
 
 def run(arm: str, seed: int, args: argparse.Namespace) -> None:

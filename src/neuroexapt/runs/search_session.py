@@ -16,9 +16,9 @@ from neuroexapt.runs.random_state import load_random_state, random_state
 from neuroexapt.runs.search_config import SearchRunConfig, build_space
 from neuroexapt.runs.session import EXAMPLES, by_part, load_weights, usable_device
 from neuroexapt.search import Searching, commit
+from neuroexapt.search.alpha import BACKWARD
 from neuroexapt.search.frameworks import with_decisions
 from neuroexapt.search.heard import check_traceable
-from neuroexapt.search.searching import BACKWARD
 from neuroexapt.training import (
     Batches,
     DataSplits,

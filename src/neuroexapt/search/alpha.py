@@ -16,6 +16,10 @@ from neuroexapt.training.loop import Criterion, all_finite
 
 FEWEST = 4
 """Samples of a batch from which it can be halved: norms can't be trained on a single one."""
+BACKWARD = 2
+"""What a backward pass takes, in forward passes."""
+RESTING = 2
+"""What both passes take where weights rest: that of their gradients is left out."""
 SATURATED = 0.99
 """A relaxed sample above this is as good as hard."""
 
@@ -32,6 +36,7 @@ class AlphaSteps:
     Attributes:
         optimizer: Adam over alpha.
         num_steps: since `begin_epoch`.
+        passes: what the last step took, in forward passes.
         prospects: what operations would still learn; None where that isn't asked.
     """
 
@@ -49,6 +54,7 @@ class AlphaSteps:
         self.num_steps = 0
         looks_ahead = alpha.horizon > 0 and config.relaxation == "gumbel"
         self.prospects = Prospects(alpha.horizon) if looks_ahead else None
+        self.passes = 0
         self._config, self._temperature, self._generator = config, temperature, generator
         self._saturated = 0
         self._drawn = 0
@@ -81,10 +87,12 @@ class AlphaSteps:
         network.train()
         self.optimizer.zero_grad()
         if self.prospects is None or len(inputs) < FEWEST:
+            self.passes = RESTING
             with frozen(other_parameters(network)):
                 loss = self._loss(network, inputs, targets, criterion)
                 loss.backward()
         else:
+            self.passes = 1 + BACKWARD
             loss = self._look_ahead(self.prospects, network, inputs, targets, criterion)
         if not all_finite([alpha.grad for alpha in alphas(network) if alpha.grad is not None]):
             raise TrainingError(

@@ -27,7 +27,8 @@ class SearchEpoch(BaseModel):
         choices: decision -> likeliest operation, at the end.
         expansions: how often the network had grown by the end.
         flops: spent since the search began; 2 for each multiply-accumulate, a backward pass counted
-            as two forward ones.
+            as two forward ones, or as one where weights rest: at alpha's steps that don't
+            look ahead.
         seconds: wall time of this epoch, measuring included.
         gap: by how much the network as it was trained was more accurate on held-out data than the
             likeliest operations alone, with the same weights, when it was derived: before the first

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.search.alpha import AlphaSteps, frozen
+from neuroexapt.search.alpha import BACKWARD, AlphaSteps, frozen
 from neuroexapt.search.config import SEARCHING, SearchConfig
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.search.decisions import alphas, commit, probabilities
@@ -34,8 +34,6 @@ from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
 from neuroexapt.training.modes import device_of
 
 _GROWS = "Only what can be traced can grow within a search: or leave growth out, by expansion=None"
-BACKWARD = 2
-"""What a backward pass takes, in forward passes."""
 EXAMPLES = 8
 """Samples that expansions are checked on."""
 PASSES = 1000
@@ -217,7 +215,7 @@ class Searching:
 
     def _alpha_step(self, inputs: Tensor, targets: Tensor) -> None:
         self.steps.step(self.network, inputs, targets, self.criterion)
-        self._count(inputs, 1 + BACKWARD)
+        self._count(inputs, self.steps.passes)
 
     def _grow(self, val_loader: Iterable[Any]) -> None:
         config = self.config.expansion
