@@ -120,6 +120,7 @@ def test_finished_evolution_is_not_gone_on_with(
         (["digits", "--children", "0"], "evolution.num_children: input should be greater"),
         (["digits", "--objectives", "error,accuracy"], "should be 'error', 'macs', 'params' or"),
         (["digits", "--objectives", "error,error"], "name one twice"),
+        (["digits", "--objectives", ""], "should be 'error', 'macs', 'params' or"),
         (["digits", "--pick", "best"], "should be 'knee', 'accurate', 'small' or 'fast'"),
         (["digits", "--policy", "luck"], "evolution.growth.policy: input should be 'arbiter'"),
         (["digits", "--max-params", "100"], "the seed network has 1,030 parameters, at most 100"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroexapt.edits import Deepen, Widen
-from neuroexapt.errors import EvolutionError, TraceError
+from neuroexapt.errors import DataError, EvolutionError, TraceError
 from neuroexapt.evolution import (
     EvolutionConfig,
     Limits,
@@ -356,14 +356,101 @@ def test_settings_that_cannot_be_are_named(settings: dict[str, Any], message: st
 
 def test_limits_that_the_seed_exceeds_are_told() -> None:
     with pytest.raises(EvolutionError, match=r"seed network has .* parameters, at most 10"):
-        evolution(limits={"params": 10})
+        evolution(limits={"params": 10}).found()
     with pytest.raises(EvolutionError, match=r"seed network has .* ms a sample, at most 1e-06 ms"):
-        evolution(limits={"latency_ms": 1e-6})
+        evolution(limits={"latency_ms": 1e-6}).found()
 
 
 def test_a_budget_that_founding_spends_is_told() -> None:
     with pytest.raises(EvolutionError, match=r"only .* are for evolving"):
         evolution(max_flops=1e5)
+
+
+@pytest.mark.parametrize("times", [3.4, 5.0, 8.0])
+def test_a_budget_that_has_no_room_for_a_generation_is_kept(times: float) -> None:
+    """The first generation is foreseen, as it costs many times what founding does."""
+    founding = evolution(founding=1.0)
+    founding.found()
+    most = times * founding.flops
+    of = evolution(founding=1.0, max_flops=most, polish=0.4)
+    list(of.run())
+    assert of.flops <= 1.15 * most
+
+
+def test_an_evolution_that_comes_to_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No child is ever born, as where workers are lost again and again: nothing is spent."""
+    monkeypatch.setattr(networks.Networks, "bear", lambda *_: [])
+    of = evolution(max_flops=1e9, trained=0, polish=0.1)
+    *_, last = of.run()
+    assert of.finished
+    assert sum(record.phase == "evolving" for record in of.history) == 3
+    assert of.front(last)
+
+
+def test_run_goes_on_from_members_of_another_evolution() -> None:
+    _, populations = evolved(1)
+    of = evolution(max_flops=5e7, polish=0.3)
+    *_, last = of.run(populations[-1])
+    assert of.finished
+    assert of.front(last)
+
+
+def test_members_taken_from_elsewhere_share_nothing_and_no_structure() -> None:
+    _, populations = evolved(1)
+    given = populations[-1][0]
+    (taken,) = evolution(seed=1).population([given])
+    theirs = {value.data_ptr() for value in given.genome.weights.values()}
+    assert not theirs & {value.data_ptr() for value in taken.genome.weights.values()}
+    worse, better = model(), model()
+    with torch.no_grad():
+        worse[-1].bias[0] = 100.0
+    of = evolution()
+    errors = [of.population([one])[0].scores["error"] for one in (worse, better)]
+    (kept,) = of.population([worse, better])
+    assert kept.scores["error"] == min(errors) < max(errors)
+    (why,) = of.history[-1].lost.values()
+    assert "has the same structure" in why
+
+
+def test_no_generation_leaves_more_than_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, populations = evolved(2)
+    of = evolution(size=2, trained=0)
+    population = of.population(populations[-1])
+    assert len(population) > 2
+    monkeypatch.setattr(networks.Networks, "bear", lambda *_: [])
+    assert len(of.evolve_generation(population)) == 2
+
+
+def test_parts_of_an_epoch_go_on_where_the_last_one_ended() -> None:
+    """Or lists of batches, which always come in the same order, were never seen to their end."""
+    seen: list[int] = []
+    data = batches(8)
+
+    class Watching(list):
+        def __iter__(self) -> Any:
+            for index, batch in enumerate(data):
+                seen.append(index)
+                yield batch
+
+    settings = SMALL | {"founding": 1.0, "calibration": 0, "max_flops": None}
+    of = MultiObjectiveArchitectureEvolution(model(), Watching(data), batches(2, 9), settings)
+    seen.clear()
+    of.found()
+    assert {4, 5, 6, 7} <= set(seen)
+
+
+def test_a_loader_that_runs_dry_is_told() -> None:
+    class Dry(list):
+        passes = 0
+
+        def __iter__(self) -> Any:
+            Dry.passes += 1
+            return iter(batches() if Dry.passes < 5 else [])
+
+    of = MultiObjectiveArchitectureEvolution(model(), Dry(batches()), batches(2), SMALL)
+    with pytest.raises(DataError, match="Dry, gave no batch in a pass"):
+        for _ in range(5):
+            of.found()
 
 
 def test_run_without_an_end_is_told() -> None:
@@ -442,7 +529,7 @@ def test_members_of_another_evolution_go_on() -> None:
 
 
 def test_run_goes_on_from_networks_of_ones_own() -> None:
-    of = evolution(max_flops=8e7, polish=0.3)
+    of = evolution(max_flops=2e8, polish=0.3)
     *_, last = of.run(of.population(grown_by_hand()))
     assert of.finished
     assert {record.phase for record in of.history} == {"founding", "evolving", "polishing"}

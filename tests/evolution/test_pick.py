@@ -45,6 +45,12 @@ def test_pick_knee_of_equal_distances_by_the_composite() -> None:
     assert pick(ends[::-1], "knee", NAMES).name == "accurate"
 
 
+def test_pick_knee_does_not_count_one_cost_twice() -> None:
+    """Multiply-accumulates and parameters rise together; the error isn't to be outvoted."""
+    ends = [member("small", 0.9, 1000.0, 1000.0), member("accurate", 0.06, 1106.0, 1106.0)]
+    assert pick(ends, "knee", ("error", "macs", "params")).name == "accurate"
+
+
 def test_pick_of_one() -> None:
     assert pick(FRONT[:1], "knee", NAMES) is FRONT[0]
 

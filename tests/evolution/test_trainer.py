@@ -189,6 +189,26 @@ def test_limits_of_growth_hold_for_evolution_too() -> None:
     assert evolved.cost().params <= most
 
 
+def test_limits_of_evolution_hold_for_growth_too() -> None:
+    most = int(1.1 * LivingModel(model(), batches()[0][0][:4]).cost().params)
+    evolution = EVOLVING["evolution"] | {"limits": {"params": most}}
+    growth = {"every": 1, "entropy_threshold": 0.1, "split_probability": 1.0}
+    trainer, evolved, _, _ = trained(bright(6), epochs=4, evolution=evolution, growth=growth)
+    assert evolved.cost().params <= most
+    assert trainer.successions
+
+
+def test_a_loader_without_a_length_is_told_before_training() -> None:
+    class Endless:
+        def __iter__(self) -> Any:
+            return iter(batches())
+
+    trainer = DNMTrainer(model(), EVOLVING)
+    with pytest.raises(EvolutionError, match="Endless, has no length"):
+        trainer.train_with_dynamic_morphogenesis(Endless(), batches(), epochs=5)
+    assert trainer.grower is None
+
+
 def test_a_model_past_the_limits_is_told() -> None:
     with pytest.raises(EvolutionError, match="at most 10 are allowed"):
         trained(bright(2), epochs=3, budget={"params": 10})

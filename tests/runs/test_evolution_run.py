@@ -19,6 +19,7 @@ from neuroexapt.runs import (
     EvolutionSummary,
     Front,
     TrackedEvolution,
+    configure_evolution,
     read_events,
     read_front,
     reopen,
@@ -336,3 +337,27 @@ def test_evolution_of_a_whitened_network_leaves_the_whitening_alone(tmp_path: Pa
         whitening = living.get_parameter("whitening.weight")
         assert not whitening.requires_grad
         assert torch.equal(whitening, expected.whitening.weight)
+
+
+def test_a_latency_limit_is_not_measured_anew_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a busier machine all may pass it: that is told of the front, and ends nothing."""
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        start_evolution(quick(max_latency_ms=1e4), out).finish(StopAt("evolved", 1))
+    monkeypatch.setattr("neuroexapt.evolution.stint.latency_ms", lambda _: 3e4)
+    reopened(out).finish()
+    front = read_front(out)
+    assert "No network keeps the limits" in front.warning
+    assert "passes them by 200%" in front.warning
+    assert front.warning in (out / "front.html").read_text()
+    nx.load_model(out)
+    assert "passes the run's limits by 200%" in caplog.text
+    assert read_front(out).members[0].excess == 2.0
+
+
+@pytest.mark.parametrize("name", ["seed", "threads"])
+def test_settings_of_the_run_are_refused_within_those_of_the_evolution(name: str) -> None:
+    with pytest.raises(RunError, match=f"evolution.{name} is the run's own; give {name} beside"):
+        configure_evolution({"data": "digits", "evolution": {name: 3}})

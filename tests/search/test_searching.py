@@ -109,7 +109,7 @@ def test_darts_runs_everything_and_steps_at_every_batch():
     (first, _) = search.run(batches(0), batches(1))
     assert first.alpha_steps == first.weight_steps == 4
     everything = search.costs.rest + sum(map(sum, search.costs.by_decision.values()))
-    assert first.flops == 2 * 4 * 8 * 3 * everything
+    assert first.flops == 4 * 8 * (3 + 2) * everything, "weights rest at alpha's steps"
 
 
 @pytest.mark.parametrize("config", [darts(epochs=2), SHORT, SHORT.model_copy(update={"final": 2})])

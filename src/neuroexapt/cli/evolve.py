@@ -162,7 +162,9 @@ def evolve(
         model=model,
         recipe=recipe,
         seed=seed,
-        objectives=[name.strip() for name in objectives.split(",")] if objectives else None,
+        objectives=[name.strip() for name in objectives.split(",")]
+        if objectives is not None
+        else None,
         size=size,
         children=children,
         policy=policy,

@@ -64,6 +64,8 @@ class EvolutionPage:
     def ended(self, summary: EvolutionSummary, front: Front, folder: Path) -> None:
         """Print the front, and where it is."""
         self._console.print(front_table(front, "<-"))
+        if front.warning:
+            _line(f"warning: {front.warning}")
         _line(
             f"done: {counted(len(front.members), 'network')} to pick from; {front.pick} "
             f"{front.picked}: test {percent(summary.test_accuracy)}, val "
@@ -177,6 +179,8 @@ class EvolutionTerminal:
         self._print()
         self._console.print(front_table(front, "<-" if self._console.options.ascii_only else "◀"))
         self._print()
+        if front.warning:
+            self._console.print(Text(f"  {front.warning}\n", "bold yellow"))
         rows = {
             "evolution": f"{summary.evaluated} networks in {summary.generations} generations, "
             f"{short(summary.train_flops)} FLOPs, {duration(summary.seconds)}",

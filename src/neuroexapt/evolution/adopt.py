@@ -53,7 +53,8 @@ def adopted(
         EvolutionError: if it isn't the seed network with edits.
     """
     if isinstance(network, Individual):
-        genome, known = network.genome, network.told
+        weights = {name: weight.clone() for name, weight in network.genome.weights.items()}
+        genome, known = Genome(network.genome.edits, weights), network.told
         key = network.key
     else:
         living = living_of(network, loader)

@@ -39,8 +39,10 @@ class EvolutionConfig(BaseModel):
             judged; 0 leaves them as training left them.
         recipe: how networks are trained. The learning rate rises over the founder's first epoch, or
             half of its founding if that is shorter. From then on it falls from its peak in each
-            stint of training, so that networks are compared after they have settled.
-        growth: how they grow; its policy proposes the mutations.
+            stint of training, so that networks are compared after they have settled; its own
+            schedule and warm-up do nothing.
+        growth: how they grow; its policy proposes the mutations. What says when and how much a
+            network grows in a training of its own does nothing here.
         threads: of the CPU that a birth or a stint of training uses, wherever it runs. Sums depend
             on it, so an evolution repeats exactly only with the same number.
         seed: of every random choice.

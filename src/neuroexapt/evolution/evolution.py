@@ -1,8 +1,10 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +28,9 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.training import build_criterion, first_batch
 from neuroexapt.training.settings import explained
 
+IDLE = 3
+"""Generations in a row that may cost nothing before evolving ends."""
+logger = logging.getLogger(__name__)
 SEEDS = 2**32
 """Number of seeds."""
 
@@ -49,8 +54,8 @@ class MultiObjectiveArchitectureEvolution:
         ValueError: naming the setting, if one is unknown or not allowed; or if the model is none.
         TraceError: if the model can't be seen as a graph.
         DataError: if a loader yields nothing usable.
-        EvolutionError: if the seed network exceeds the limits, the budget doesn't reach for
-            training it, or something can't be sent to the executor's workers.
+        EvolutionError: if the budget doesn't reach for training the seed network, or something
+            can't be sent to the executor's workers.
 
     Attributes:
         history: one record a generation.
@@ -93,15 +98,19 @@ class MultiObjectiveArchitectureEvolution:
             self.config,
         )
         self._per_sample = stint_flops(self.world, self.seed)
-        self._check_possible()
+        self._check_budget()
         self.executor = executor or InProcess()
         self._shared = self.executor.share(self.world)
         self.history: list[GenerationRecord] = []
         self.flops = 0
         self._polish: Polish | None = None
 
-    def _check_possible(self) -> None:
-        """That the seed network keeps the limits, and the budget reaches for founding."""
+    def check_seed(self) -> None:
+        """That the seed network keeps the limits; latency is measured, so not twice the same.
+
+        Raises:
+            EvolutionError: naming the limit that it passes.
+        """
         config, cost = self.config, self.seed.cost()
         known = scores(self.world, self.seed, 0.0)
         excess = config.limits.exceeded(cost)
@@ -115,8 +124,11 @@ class MultiObjectiveArchitectureEvolution:
                 f"the seed network has {excess}, and so would all that grow from it; give a "
                 "smaller one, or a higher limit"
             )
-        inputs, _ = first_batch(self.world.train)
-        founding = self._per_sample * len(inputs) * self.world.num_batches * config.founding
+
+    def _check_budget(self) -> None:
+        """That the budget reaches for founding."""
+        config = self.config
+        founding = self._epoch_flops(self.seed.cost().macs) * config.founding
         most = None if config.max_flops is None else config.max_flops * (1 - config.polish)
         if most is not None and founding > most:
             raise EvolutionError(
@@ -124,6 +136,12 @@ class MultiObjectiveArchitectureEvolution:
                 f"FLOPs, but of max_flops {config.max_flops:.2g} only {most:.2g} are for evolving; "
                 "give more, a smaller network, or less founding"
             )
+
+    def _epoch_flops(self, macs: float) -> float:
+        """About what an epoch takes of a network with so many multiply-accumulates."""
+        inputs, _ = first_batch(self.world.train)
+        seed = self._per_sample * len(inputs) * self.world.num_batches
+        return seed * macs / max(self.seed.cost().macs, 1)
 
     @property
     def generation(self) -> int:
@@ -134,8 +152,9 @@ class MultiObjectiveArchitectureEvolution:
         """Train the seed network: the first population, of one.
 
         Raises:
-            EvolutionError: if it is lost, as when its loss isn't finite.
+            EvolutionError: if it passes the limits, or is lost, as when its loss isn't finite.
         """
+        self.check_seed()
         began = time.perf_counter()
         told = {"epochs": 0.0, "stints": 0, "edits": [], "accuracy": 0.0}
         seed = Individual("0.0", Genome.of(self.seed), structure_key(self.seed), told=told)
@@ -158,6 +177,7 @@ class MultiObjectiveArchitectureEvolution:
 
         Returns:
             Members, scored as they are: nothing is trained. They share nothing with what was given.
+            Of several with one structure the most accurate.
 
         Raises:
             EvolutionError: if there is none, or one isn't grown from the seed network.
@@ -174,6 +194,7 @@ class MultiObjectiveArchitectureEvolution:
         if not scored:
             why = "; ".join(breeding.lost.values()) or "none was given"
             raise EvolutionError(f"there is no network to begin with: {why}")
+        scored = _best_of_each(scored, breeding.lost)
         self._note("founding", breeding, scored, scored, began)
         return scored
 
@@ -230,19 +251,43 @@ class MultiObjectiveArchitectureEvolution:
         if not current:
             current = self.found()
             yield current
-        while self._polish is None and self._may_evolve():
+        while self._polish is None and self._may_evolve(current):
             current = self.evolve_generation(current)
             yield current
         while not self.finished:
             current = self.polish(current)
             yield current
 
-    def _may_evolve(self) -> bool:
-        """Whether another generation like the last one leaves what is for polishing."""
+    def _may_evolve(self, population: Sequence[Network]) -> bool:
+        """Whether another generation leaves what is for polishing, and the last ones did anything.
+
+        The first is taken to cost what its children's training does if they are no larger than the
+        largest member, any later one what the one before it did.
+        """
         assert self.config.max_flops is not None
-        spent = [record.flops for record in self.history]
-        last = spent[-1] - (spent[-2] if len(spent) > 1 else 0)
-        return self.flops + last <= (1 - self.config.polish) * self.config.max_flops
+        spent = [0, *(record.flops for record in self.history)]
+        costs = [after - before for before, after in pairwise(spent)]
+        evolved = [c for c, r in zip(costs, self.history, strict=True) if r.phase == "evolving"]
+        if len(evolved) >= IDLE and not any(evolved[-IDLE:]):
+            logger.warning(
+                "%d generations in a row came to nothing, so evolving ends; lost: %s",
+                IDLE,
+                "; ".join(self.history[-1].lost.values()) or "none",
+            )
+            return False
+        due = evolved[-1] if evolved else self._generation_flops(population)
+        return self.flops + due <= (1 - self.config.polish) * self.config.max_flops
+
+    def _generation_flops(self, population: Sequence[Network]) -> float:
+        """About what training in a generation takes."""
+        config = self.config
+        going, epochs = 1.0, 0.0
+        for rung in config.rungs:
+            epochs += going * rung
+            going *= config.kept
+        older = min(config.trained, len(population)) * sum(config.rungs)
+        largest = max(member.scores["macs"] for member in population)
+        return self._epoch_flops(largest) * (older + config.num_children * epochs)
 
     @property
     def finished(self) -> bool:
@@ -286,6 +331,7 @@ class MultiObjectiveArchitectureEvolution:
                 lr_from=1 - steps.start / polish.steps[member.name],
                 lr_to=1 - steps.stop / polish.steps[member.name],
                 seed=number + place,
+                trained=member.told["epochs"],
             )
             for place, member in enumerate(due)
             for steps in [polish.next_steps(member.name)]
@@ -362,3 +408,13 @@ def _renewed(population: Sequence[Network], older: Sequence[Network]) -> list[Ne
     """A population with those members that were trained on in their old places."""
     by_name = {member.name: member for member in older}
     return [by_name.get(member.name, member) for member in population]
+
+
+def _best_of_each(members: Sequence[Network], lost: dict[str, str]) -> list[Network]:
+    """Of members with one structure the one that errs least; the others are noted."""
+    best: dict[str, Network] = {}
+    for member in sorted(members, key=lambda member: member.scores["error"]):
+        other = best.setdefault(member.key, member)
+        if other is not member:
+            lost[member.name] = f"{other.name} has the same structure and errs no more often"
+    return [member for member in members if best[member.key] is member]

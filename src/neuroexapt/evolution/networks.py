@@ -164,7 +164,13 @@ def most_error(population: Sequence[Network], config: EvolutionConfig) -> float:
 def stints(members: Sequence[Network], epochs: float, seed: int) -> list[Stint]:
     """A stint of equal length for each member: the learning rate falls from its peak."""
     return [
-        Stint(epochs, member.told["stints"], lr_to=SETTLED, seed=seed + number)
+        Stint(
+            epochs,
+            member.told["stints"],
+            lr_to=SETTLED,
+            seed=seed + number,
+            trained=member.told["epochs"],
+        )
         for number, member in enumerate(members)
     ]
 

@@ -24,7 +24,8 @@ def pick(
         choice: "accurate": with the smallest error; "small": with the fewest parameters; "fast":
             with the smallest latency where that was measured, otherwise with the fewest
             multiply-accumulates; "knee": nearest to the best that the front has in each objective,
-            each scaled to its range over the front.
+            each scaled to its range over the front. All that isn't the error counts as much as the
+            error does together: multiply-accumulates and parameters mostly rise together.
         objectives: by which the knee is told.
 
     Raises:
@@ -50,7 +51,9 @@ def pick(
 
 def _knee(front: Sequence[Individual[G]], objectives: Sequence[str]) -> Individual[G]:
     names = tuple(WEIGHTS)
-    distances = np.linalg.norm(_scaled(front, objectives), axis=1).round(9)
+    costs = [name for name in objectives if name != "error"]
+    shares = [1 if name == "error" else 1 / max(len(costs), 1) for name in objectives]
+    distances = np.sqrt(_scaled(front, objectives) ** 2 @ np.array(shares)).round(9)
     composites = _scaled(front, names) @ np.array(list(WEIGHTS.values()))
     order = np.lexsort((composites, distances))
     return front[int(order[0])]

@@ -91,7 +91,7 @@ def renewed(
     algorithm.tell(infills=algorithm.ask())
     born = algorithm.ask()
     if born is None or not len(born):
-        return _individuals(algorithm.pop), []
+        return fittest(population, selection.objectives, selection.size), []
     children = breeding.rear(_individuals(born), seed)
     algorithm.tell(infills=_members(children, selection.objectives))
     return _individuals(algorithm.pop), children

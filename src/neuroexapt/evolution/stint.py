@@ -26,6 +26,7 @@ class Stint:
         lr_from: learning rate at the first step, relative to the recipe's.
         lr_to: after the last step, likewise; it changes in a straight line between.
         seed: of everything random.
+        trained: epochs that the network was trained for before.
     """
 
     epochs: float
@@ -33,6 +34,7 @@ class Stint:
     lr_from: float = 1.0
     lr_to: float = 1.0
     seed: int = 0
+    trained: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,7 @@ def _train(world: World, living: LivingModel, stint: Stint, per_sample: int) -> 
     set_lr(0.0)
     train_epoch(
         living,
-        world.batches(stint.epoch, steps),
+        world.batches(stint.epoch, steps, stint.trained),
         optimizer,
         world.criterion,
         amp=recipe.amp,

@@ -61,7 +61,7 @@ def succeed(
         What came of it, and what changed.
 
     Raises:
-        EvolutionError: if the model passes the limits, or the loader has no length.
+        EvolutionError: if the loader has no length.
         DataError: if a loader yields nothing usable.
     """
     with loaders_seeded((train_loader, val_loader), config.seed, device_of(loop.living)):

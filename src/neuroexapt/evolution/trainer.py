@@ -7,9 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from neuroexapt.edits import Change
+from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.birth import MOST_SEED
 from neuroexapt.evolution.config import EvolutionConfig
+from neuroexapt.evolution.objectives import Limits
 from neuroexapt.evolution.succession import Succession, succeed
+from neuroexapt.evolution.world import check_length
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth import Budget, Grower, GrowthConfig, Loop
 from neuroexapt.training import (
@@ -34,7 +37,8 @@ class DNMConfig(BaseModel):
             training FLOPs are spent, neither begins any more.
         evolution: how a population of networks is evolved from the model every so many epochs; None
             for never, since a generation trains several networks. Recipe and seed are the
-            trainer's, with the learning rate of the moment; `founding` and `max_flops` do nothing.
+            trainer's, with the learning rate of the moment; its limits hold for growth, too;
+            `founding`, `max_flops`, `polish` and `finalists` do nothing.
         evolve_every: epochs between evolutions.
         generations: of each evolution.
         seed: of all random choices.
@@ -115,7 +119,8 @@ class DNMTrainer:
             TraceError: if the model can't be seen as a graph.
             DataError: if a loader yields nothing usable.
             TrainingError: if nothing in the model is trainable, or a loss isn't finite.
-            EvolutionError: if the model passes evolution's limits, or the loader has no length.
+            EvolutionError: if the model passes evolution's limits, or the loader has no length;
+                before any training.
             ValueError: if `epochs` isn't positive.
         """
         if epochs < 1:
@@ -123,8 +128,9 @@ class DNMTrainer:
         living = self._living(train_loader)
         optimizer = build_optimizer(living, self.config.recipe)
         criterion = build_criterion(self.config.recipe)
+        budget = self._budget(living, train_loader)
         self.grower = Grower(
-            living, optimizer, criterion, self.config.budget, self.config.growth, self.config.seed
+            living, optimizer, criterion, budget, self.config.growth, self.config.seed
         )
         loop = Loop(living, optimizer, criterion, self.config.recipe, epochs, grower=self.grower)
         changes: list[Change] = []
@@ -139,6 +145,29 @@ class DNMTrainer:
                 self.successions.append(told)
                 changes.extend(changed)
         return living, loop.history, changes
+
+    def _budget(self, living: LivingModel, train_loader: Iterable[Any]) -> Budget:
+        """The budget, with evolution's limits where these are narrower: both hold for the model.
+
+        Raises:
+            EvolutionError: if the model passes these, or the loader has no length.
+        """
+        budget, evolution = self.config.budget, self.config.evolution
+        if evolution is None:
+            return budget
+        check_length(train_loader)
+        bounds = {
+            name: min((b for b in both if b is not None), default=None)
+            for name in ("params", "macs")
+            for both in [(getattr(budget, name), getattr(evolution.limits, name))]
+        }
+        excess = Limits.model_validate(bounds).exceeded(living.cost())
+        if excess is not None:
+            raise EvolutionError(
+                f"the model has {excess} by the limits of growth and evolution; give a smaller "
+                "one, or a higher limit"
+            )
+        return budget.model_copy(update=bounds)
 
     def _is_time(self, loop: Loop) -> bool:
         """An evolution is due, there is training to follow it, and the budget isn't spent."""

@@ -1,7 +1,7 @@
 """What all tasks of an evolution share: the seed network, the data, how networks are trained."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
-from neuroexapt.errors import EvolutionError
+from neuroexapt.errors import DataError, EvolutionError
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.templates import Templates
 from neuroexapt.graph import LivingModel
@@ -55,21 +56,42 @@ class World:
         Raises:
             EvolutionError: if the loader can't tell, or has none.
         """
-        if not isinstance(self.train, Sized) or not len(self.train):
-            raise EvolutionError(
-                f"the training loader, a {type(self.train).__name__}, has no length or no batch; "
-                "give one that knows how many batches it has, as a DataLoader or a list"
-            )
-        return len(self.train)
+        return check_length(self.train)
 
-    def batches(self, epoch: int, count: int) -> Iterator[Any]:
-        """So many training batches, from one epoch's first on, and on through the next ones."""
+    def batches(self, epoch: int, count: int, trained: float = 0.0) -> Iterator[Any]:
+        """So many training batches, from one epoch's first on, and on through the next ones.
+
+        Args:
+            epoch: by which loaders choose order and variations.
+            count: how many.
+            trained: epochs so far. Where a loader always gives the same order, what these left of
+                their last one comes first, or parts of an epoch would only ever see its beginning.
+
+        Raises:
+            DataError: if a pass gives no batch.
+        """
         passes = itertools.count(epoch)
-        return itertools.islice(itertools.chain.from_iterable(map(self._pass, passes)), count)
+        skipped = round(trained % 1 * self.num_batches) if trained % 1 and self._in_order else 0
+        found = itertools.chain.from_iterable(map(self._pass, passes))
+        return itertools.islice(found, skipped, skipped + count)
 
-    def _pass(self, epoch: int) -> Iterable[Any]:
+    @property
+    def _in_order(self) -> bool:
+        """Whether each pass gives the same batches in the same order."""
+        sampler = getattr(self.train, "sampler", None)
+        return isinstance(self.train, Sequence) or isinstance(sampler, SequentialSampler)
+
+    def _pass(self, epoch: int) -> Iterator[Any]:
         tell_epoch(self.train, epoch)
-        return self.train
+        is_empty = True
+        for batch in self.train:
+            is_empty = False
+            yield batch
+        if is_empty:
+            raise DataError(
+                f"the training loader, a {type(self.train).__name__}, gave no batch in a pass; "
+                "give one that can be iterated over again and again"
+            )
 
     @contextmanager
     def task(self, seed: int) -> Iterator[None]:
@@ -89,6 +111,20 @@ class World:
                 if isinstance(error, torch.OutOfMemoryError) or not is_out_of_memory(error):
                     raise
                 raise MemoryError(str(error)) from error
+
+
+def check_length(loader: Iterable[Any]) -> int:
+    """How many batches a training loader has.
+
+    Raises:
+        EvolutionError: if it can't tell, or has none.
+    """
+    if not isinstance(loader, Sized) or not len(loader):
+        raise EvolutionError(
+            f"the training loader, a {type(loader).__name__}, has no length or no batch; give one "
+            "that knows how many batches it has, as a DataLoader or a list"
+        )
+    return len(loader)
 
 
 @contextmanager

@@ -125,10 +125,16 @@ def configure_evolution(
     if isinstance(data, str):
         machine = {
             "device": default_device(),
-            "threads": 1 if data in SMALL_DATASETS else torch.get_num_threads(),
+            "threads": 1 if data in SMALL_DATASETS else _threads(given.get("workers")),
         }
         given = machine | dict(DEFAULTS.get(data, {})) | located(given, data)
     if isinstance(inner, Mapping):
+        outside = [name for name in ("threads", "seed") if name in inner]
+        if outside:
+            raise RunError(
+                f"{source}: evolution.{outside[0]} is the run's own; give {outside[0]} beside "
+                "evolution, not within it"
+            )
         inner = _evolution(str(data), given.get("seed", 0), inner, short, source)
     try:
         return EvolutionRunConfig.model_validate(given | {"evolution": inner})
@@ -166,6 +172,12 @@ def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunCon
         return EvolutionRunConfig.model_validate(config.model_dump() | new)
     except ValidationError as error:
         raise RunError(f"to go on with: {explained(error, EvolutionRunConfig)}") from error
+
+
+def _threads(workers: Any) -> int:
+    """Threads of each task, so that all workers together use the machine."""
+    together = workers if isinstance(workers, int) and workers > 0 else 1
+    return max(torch.get_num_threads() // together, 1)
 
 
 def _evolution(

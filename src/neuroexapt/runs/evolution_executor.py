@@ -8,8 +8,6 @@ from neuroexapt.evolution.executors import Executor, InProcess, ProcessPool, Ray
 
 T = TypeVar("T")
 R = TypeVar("R")
-LOCAL = "local"
-"""Address of a cluster on this machine, begun for the evolution."""
 
 
 def build_executor(workers: int, ray_address: str | None) -> Executor:
@@ -23,8 +21,7 @@ def build_executor(workers: int, ray_address: str | None) -> Executor:
         EvolutionError: if Ray isn't installed, or the cluster doesn't answer.
     """
     if ray_address is not None:
-        address = None if ray_address == LOCAL else ray_address
-        return RayExecutor(workers if workers > 1 else None, address)
+        return RayExecutor(workers if workers > 1 else None, ray_address)
     return ProcessPool(workers) if workers > 1 else InProcess()
 
 

@@ -116,7 +116,7 @@ class Front(BaseModel):
         picked: its name.
         num_validation: samples that networks were judged by.
         generations: how many, the founding included.
-        polished: epochs that the front was trained for at the end, while the learning rate fell.
+        polished: rounds in which the front was trained on at the end, while the learning rate fell.
         train_flops: training FLOPs, sensing and edits included (2 for each multiply-accumulate).
         members: the networks that no other one beats in all objectives, the most accurate first.
         evaluated: every network that was ever evaluated, in order of birth.
@@ -138,6 +138,18 @@ class Front(BaseModel):
     train_flops: int
     members: tuple[FrontMember, ...]
     evaluated: tuple[Evaluated, ...]
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the front, in a sentence; empty if all of it keeps the limits."""
+        beyond = [member for member in self.members if member.excess > 0]
+        if not beyond:
+            return ""
+        nearest = min(beyond, key=lambda member: member.excess)
+        return (
+            f"No network keeps the limits; the nearest, {nearest.name}, passes them by "
+            f"{nearest.excess:.0%}."
+        )
 
     def __getitem__(self, name: str) -> FrontMember:
         """The member of that name."""
@@ -161,7 +173,13 @@ def front_of(session: EvolutionSession, front: Sequence[Network], models: str) -
     )
 
     def told(member: Network) -> FrontMember:
-        tested = evaluate(evolution.model(member), test, evolution.world.criterion, amp=recipe.amp)
+        tested = evaluate(
+            evolution.model(member),
+            test,
+            evolution.world.criterion,
+            amp=recipe.amp,
+            views=recipe.views,
+        )
         return FrontMember(
             name=member.name,
             lineage=paths[member.name],

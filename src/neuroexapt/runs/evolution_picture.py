@@ -105,8 +105,9 @@ def _note(front: Front) -> str:
     return (
         f"Errors are those on {front.num_validation:,} validation images, of which one is {least}. "
         "Networks were chosen by them; the test images were read once, at the end. The front alone "
-        f"was trained on, for {front.polished:,} epochs in which the learning rate fell."
+        f"was trained on, in {front.polished:,} rounds over which the learning rate fell."
         + (" No error at all is drawn as half an image." if zero else "")
+        + (f" {front.warning}" if front.warning else "")
     )
 
 

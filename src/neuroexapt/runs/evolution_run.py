@@ -141,6 +141,7 @@ def start_evolution(
     with num_threads(config.threads):
         session = build_evolution(config)
     with _closed_on_failure(session):
+        session.evolution.check_seed()
         make_folder(folder)
         replace_file(folder.config, to_json(session.config.model_dump(mode="json")))
         with open_log(folder.events) as log:

@@ -29,7 +29,7 @@ class EvolutionSummary(BaseModel):
         evaluated: how many were evaluated.
         lost: how many couldn't be made, or were lost.
         generations: how many, the founding included.
-        polished: epochs that the front was trained for at the end, while the learning rate fell.
+        polished: rounds in which the front was trained on at the end, while the learning rate fell.
         train_flops: training FLOPs, sensing and edits included (2 for each multiply-accumulate).
         seconds: wall time, of all sittings.
         stopped: why it ended.

@@ -1,5 +1,6 @@
 """A network of an evolution from its run, to go on with elsewhere."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from neuroexapt.runs.folder import load_checkpoint
 from neuroexapt.runs.session import EXAMPLES
 from neuroexapt.training import build_model
 from neuroexapt.training.whitening import freeze_whitening
+
+logger = logging.getLogger(__name__)
 
 
 def load_member(path: Path, pick: Choice | None = None, member: str | None = None) -> LivingModel:
@@ -40,6 +43,8 @@ def load_member(path: Path, pick: Choice | None = None, member: str | None = Non
     if not population or progress is None:
         raise RunError(f"{folder.path} holds no network yet; resume the run")
     chosen = _chosen(population, config, pick, member)
+    if chosen.excess > 0:
+        logger.warning("%s passes the run's limits by %.0f%%", chosen.name, 100 * chosen.excess)
     channels, height, width = progress.image_shape
     model = build_model(
         config.model,

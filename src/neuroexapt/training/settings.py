@@ -42,6 +42,7 @@ def explained(error: ValidationError, record: type[BaseModel]) -> str:
 def _nearest(path: list[str], record: type[BaseModel]) -> str:
     fields: list[str] = sorted(_fields_beside(path, record))
     close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=ALIKE)
+    close = close or [field for field in fields if path[-1] in field or field in path[-1]]
     return f"is {close[0]!r} meant?" if close else f"there are {', '.join(fields)}"
 
 

@@ -61,7 +61,7 @@ class Session:
         """
         if ray.is_initialized():
             here = ray.get_runtime_context().gcs_address
-            if address not in (None, here):
+            if address not in (None, "local", here):
                 raise EvolutionError(
                     f"Ray is in a session with {here} already, not with {address}; leave the "
                     "address out to use it, or call ray.shutdown() first"
