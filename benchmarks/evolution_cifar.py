@@ -300,13 +300,26 @@ def summed() -> dict[str, Any]:
                     [min(member["test_error"] for member in item["front"]) for item in found]
                 ),
                 "max_flops": found[0]["max_flops"],
+                "by_seed": {str(item["seed"]): item["hypervolume"] for item in found},
             }
             born += [item["inheritance"] for item in found if "inheritance" in item]
     arms["inheritance"] = {
         "largest_difference": max((item["largest_difference"] for item in born), default=None),
         "num_children": sum(item["num_children"] for item in born),
     }
+    arms["ahead"] = ahead(arms)
     return arms
+
+
+def ahead(arms: Mapping[str, Any]) -> dict[str, Any]:
+    """By how much evolution's hypervolume is larger than the others', seed by seed."""
+    own = arms.get("evolution", {}).get("by_seed", {})
+    both = {
+        arm: [own[seed] - value for seed, value in arms[arm]["by_seed"].items() if seed in own]
+        for arm in ARMS[1:]
+        if arm in arms
+    }
+    return {arm: spread(differences) for arm, differences in both.items() if differences}
 
 
 def main() -> None:
