@@ -341,10 +341,10 @@ short it varies most from seed to seed. Alpha moved
 {ratio["change_an_epoch"]:.1f} times as far an epoch as the original's, {ratio["change_a_step"]:.1f}
 times as far a step.
 
-{_before()}Random search is a weak control here: ten cells share the compute, and trained so briefly,
-cheap ones look best. Steps of alpha at which weights rest were counted as three
-forward passes when these searches ran, though they take two: the original had about 6 % less
-training for it, DARTS less still.{papers}
+{_before()}
+Random search is a weak control here: ten cells share the compute, and trained so briefly, cheap
+ones look best. Steps of alpha at which weights rest were counted as three forward passes when these
+searches ran, though they take two: the original and DARTS had somewhat less training for it.{papers}
 
 A step of sampled search takes {steps["aso-se"]["median"]:.2f} (aso-se) and
 {steps["nasbench201"]["median"]:.2f} (nasbench201) times a step of the network that is drawn; these
@@ -359,8 +359,8 @@ def _before() -> str:
     ]
     came = 100 * fmean(item["test_accuracy"] for item in found)
     return (
-        f"The compute was raised from 6e12 FLOPs after {len(found)} seeds had come to {came:.2f} on "
-        "average there. "
+        f"The compute was raised from 6e12 FLOPs after {len(found)} seeds had come to {came:.2f} "
+        "on average there."
     )
 
 
