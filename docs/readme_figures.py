@@ -344,7 +344,7 @@ times as far a step.
 {_before()}
 Random search is a weak control here: ten cells share the compute, and trained so briefly, cheap
 ones look best. Steps of alpha at which weights rest were counted as three forward passes when these
-searches ran, though they take two: the original and DARTS had somewhat less training for it.{papers}
+searches ran, though they take two: original and DARTS had somewhat less training for it.{papers}
 
 A step of sampled search takes {steps["aso-se"]["median"]:.2f} (aso-se) and
 {steps["nasbench201"]["median"]:.2f} (nasbench201) times a step of the network that is drawn; these
