@@ -121,7 +121,7 @@ def data(data_dir: Path, seed: int, device: str) -> tuple[DataSplits, Any, Any]:
 
 def named(args: argparse.Namespace) -> str:
     """What runs have in common that may be compared."""
-    return f"{args.max_flops:.0e}-w{args.channels}"
+    return f"{args.max_flops:g}-w{args.channels}"
 
 
 def draw_evenly(network: CellNetwork, seed: int) -> None:

@@ -421,10 +421,11 @@ def test_no_generation_leaves_more_than_its_size(monkeypatch: pytest.MonkeyPatch
     assert len(of.evolve_generation(population)) == 2
 
 
-def test_parts_of_an_epoch_go_on_where_the_last_one_ended() -> None:
+@pytest.mark.parametrize("count", [7, 8])
+def test_parts_of_an_epoch_go_on_where_the_last_one_ended(count: int) -> None:
     """Or lists of batches, which always come in the same order, were never seen to their end."""
     seen: list[int] = []
-    data = batches(8)
+    data = batches(count)
 
     class Watching(list):
         def __iter__(self) -> Any:
@@ -432,11 +433,13 @@ def test_parts_of_an_epoch_go_on_where_the_last_one_ended() -> None:
                 seen.append(index)
                 yield batch
 
-    settings = SMALL | {"founding": 1.0, "calibration": 0, "max_flops": None}
+    settings = SMALL | {"founding": 1.0, "calibration": 0, "rungs": (0.5, 0.5), "trained": 0}
     of = MultiObjectiveArchitectureEvolution(model(), Watching(data), batches(2, 9), settings)
     seen.clear()
-    of.found()
-    assert {4, 5, 6, 7} <= set(seen)
+    founder = of.found()
+    of.evolve_generation(founder)
+    assert founder[0].told["batches"] == 2 * (count // 2)
+    assert set(range(count)) <= set(seen)
 
 
 def test_a_loader_that_runs_dry_is_told() -> None:

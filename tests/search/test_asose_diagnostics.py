@@ -112,6 +112,13 @@ def test_network_that_does_not_learn_is_named_first():
     assert "doesn't learn, so this says little" in skips.meaning
 
 
+def test_draws_of_one_operation_are_measured_as_they_are_made():
+    """Over all operations: that only one of them runs doesn't make a draw hard."""
+    found = ASOSEDiagnostics(samples=50).diagnose(searching(original(epochs=20)), *digits(25))
+    assert searching(original(epochs=20)).temperature.value == 5.0
+    assert (found["Gumbel saturation"].severity, found["Gumbel saturation"].value) == ("ok", 0.0)
+
+
 def test_search_that_has_only_begun_is_not_blamed():
     found = ASOSEDiagnostics().diagnose(searching(QUICK), *digits(25))["not learning"]
     assert found.severity == "notice"

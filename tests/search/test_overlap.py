@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -176,7 +177,22 @@ def test_data_of_few_different_samples_share_some_by_nature():
     check_apart(train, held_out)
     varied = torch.rand(32, 1, 2, 2)
     with pytest.raises(SearchError, match="32 samples"):
+        check_apart([(varied, torch.zeros(32))] * 2, [(varied, torch.zeros(32))] * 2)
+    with pytest.raises(SearchError, match="32 samples"):
         check_apart([(varied, torch.zeros(32))] * 2, [(varied, torch.zeros(32))])
+
+
+class Other(Dataset):
+    """Three pictures, and samples of whatever form."""
+
+    def __init__(self, samples: object) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1, 2, 2), 0
 
 
 class Folder(Dataset):
@@ -190,6 +206,23 @@ class Folder(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return torch.zeros(1, 2, 2), self.samples[index][1]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        torch.zeros(3),
+        np.zeros(3),
+        [("a.png", 0)] * 2,
+        [("a.mp4", 0, 9)] * 3,
+        {"a": 0},
+        [()] * 3,
+        [],
+    ],
+)
+def test_samples_of_another_form_are_no_files(samples):
+    """Whatever else a data set calls its samples is taken at its word."""
+    assert overlap(DataLoader(Other(samples)), DataLoader(Other(samples))) is None
 
 
 def test_shared_samples_are_counted_in_folders_by_their_files():

@@ -63,6 +63,7 @@ def adopted(
     told = {
         "epochs": known.get("epochs", 0.0),
         "stints": known.get("stints", 0),
+        "batches": known.get("batches", 0),
         "edits": [str(edit) for edit in genome.edits[len(seed.edits) :]],
         "accuracy": 0.0,
     }

@@ -144,6 +144,10 @@ class MultiObjectiveArchitectureEvolution:
         return seed * macs / max(self.seed.cost().macs, 1)
 
     @property
+    def _score_names(self) -> set[str]:
+        return {*self.config.objectives, *self.config.limits.given, "error", "macs"}
+
+    @property
     def generation(self) -> int:
         """How many are through; the founding counts."""
         return len(self.history)
@@ -212,7 +216,7 @@ class MultiObjectiveArchitectureEvolution:
             EvolutionError: if the population is empty, or holds anything but scored members.
         """
         began = time.perf_counter()
-        check_population(population, {*self.config.objectives, *self.config.limits.given, "error"})
+        check_population(population, self._score_names)
         config, number = self.config, self._seed_of(self.generation)
         networks = self._networks(most_error(population, config))
         aged = self._aged(networks.bounded(population), networks, number)
@@ -248,7 +252,9 @@ class MultiObjectiveArchitectureEvolution:
                 "evolve_generation as often as you like"
             )
         current = list(population)
-        if not current:
+        if current:
+            check_population(current, self._score_names)
+        else:
             current = self.found()
             yield current
         while self._polish is None and self._may_evolve(current):
@@ -331,7 +337,7 @@ class MultiObjectiveArchitectureEvolution:
                 lr_from=1 - steps.start / polish.steps[member.name],
                 lr_to=1 - steps.stop / polish.steps[member.name],
                 seed=number + place,
-                trained=member.told["epochs"],
+                trained=member.told.get("batches", 0),
             )
             for place, member in enumerate(due)
             for steps in [polish.next_steps(member.name)]

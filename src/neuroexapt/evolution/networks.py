@@ -125,6 +125,7 @@ class Networks:
         told = {
             "epochs": member.told["epochs"] + epochs,
             "stints": member.told["stints"] + math.ceil(epochs),
+            "batches": member.told.get("batches", 0) + trained.batches,
             "accuracy": trained.accuracy,
         }
         older = replace(member, genome=trained.genome)
@@ -169,7 +170,7 @@ def stints(members: Sequence[Network], epochs: float, seed: int) -> list[Stint]:
             member.told["stints"],
             lr_to=SETTLED,
             seed=seed + number,
-            trained=member.told["epochs"],
+            trained=member.told.get("batches", 0),
         )
         for number, member in enumerate(members)
     ]
@@ -182,6 +183,7 @@ def _child(
     inherited: dict[str, Any] = {
         "epochs": mother.told["epochs"],
         "stints": mother.told["stints"],
+        "batches": mother.told.get("batches", 0),
         "edits": list(newborn.edits),
         "accuracy_at_birth": newborn.accuracy,
         "accuracy_of_parent": mother.told["accuracy"],

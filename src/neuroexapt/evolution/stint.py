@@ -26,7 +26,7 @@ class Stint:
         lr_from: learning rate at the first step, relative to the recipe's.
         lr_to: after the last step, likewise; it changes in a straight line between.
         seed: of everything random.
-        trained: epochs that the network was trained for before.
+        trained: batches that the network was trained on before.
     """
 
     epochs: float
@@ -34,7 +34,7 @@ class Stint:
     lr_from: float = 1.0
     lr_to: float = 1.0
     seed: int = 0
-    trained: float = 0.0
+    trained: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,14 @@ class Trained:
         scores: by objective.
         accuracy: on held-out data, 0 to 1.
         flops: that training took (2 for each multiply-accumulate).
+        batches: that it was trained on.
     """
 
     genome: Genome
     scores: dict[str, float]
     accuracy: float
     flops: int
+    batches: int = 0
 
 
 def train(world: World, genome: Genome, stint: Stint) -> Trained:
@@ -71,7 +73,11 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
             recalibrate(living, [inputs for inputs, _ in known])
         found = evaluate(living, world.validation, world.criterion, amp=config.recipe.amp)
         return Trained(
-            Genome.of(living), scores(world, living, found.accuracy), found.accuracy, flops
+            Genome.of(living),
+            scores(world, living, found.accuracy),
+            found.accuracy,
+            flops,
+            stint_batches(world, stint),
         )
 
 
@@ -103,11 +109,16 @@ def stint_flops(world: World, living: LivingModel) -> int:
     return training_flops(living, (inputs, targets), world.criterion)
 
 
+def stint_batches(world: World, stint: Stint) -> int:
+    """How many batches a stint takes, 1 at least."""
+    return max(int(stint.epochs * world.num_batches + ROUNDING), 1)
+
+
 def _train(world: World, living: LivingModel, stint: Stint, per_sample: int) -> int:
     """Train, and count FLOPs, so many a sample."""
     recipe = world.config.recipe
     optimizer = build_optimizer(living, recipe)
-    steps = max(int(stint.epochs * world.num_batches + ROUNDING), 1)
+    steps = stint_batches(world, stint)
     flops = 0
 
     def set_lr(share: float) -> None:

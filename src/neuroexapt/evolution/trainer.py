@@ -10,7 +10,7 @@ from neuroexapt.edits import Change
 from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.birth import MOST_SEED
 from neuroexapt.evolution.config import EvolutionConfig
-from neuroexapt.evolution.objectives import Limits
+from neuroexapt.evolution.objectives import Limits, latency_ms
 from neuroexapt.evolution.succession import Succession, succeed
 from neuroexapt.evolution.world import check_length
 from neuroexapt.graph import LivingModel
@@ -147,7 +147,7 @@ class DNMTrainer:
         return living, loop.history, changes
 
     def _budget(self, living: LivingModel, train_loader: Iterable[Any]) -> Budget:
-        """The budget, with evolution's limits where these are narrower: both hold for the model.
+        """The budget, with evolution's limits where these are narrower.
 
         Raises:
             EvolutionError: if the model passes these, or the loader has no length.
@@ -156,12 +156,11 @@ class DNMTrainer:
         if evolution is None:
             return budget
         check_length(train_loader)
-        bounds = {
-            name: min((b for b in both if b is not None), default=None)
-            for name in ("params", "macs")
-            for both in [(getattr(budget, name), getattr(evolution.limits, name))]
-        }
+        bounds = _narrowest(budget, evolution.limits)
         excess = Limits.model_validate(bounds).exceeded(living.cost())
+        most = evolution.limits.latency_ms
+        if excess is None and most is not None and (now := latency_ms(living)) > most:
+            excess = f"{now:.3g} ms a sample, at most {most:g} ms are allowed"
         if excess is not None:
             raise EvolutionError(
                 f"the model has {excess} by the limits of growth and evolution; give a smaller "
@@ -179,7 +178,7 @@ class DNMTrainer:
         recipe, budget, limits = self.config.recipe, self.config.budget, evolution.limits
         factor = lr_factor(recipe, loop.progress())
         rates = {name: factor * getattr(recipe, name) for name in ("lr", "matrix_lr", "vector_lr")}
-        bounds = {"params": limits.params or budget.params, "macs": limits.macs or budget.macs}
+        bounds = _narrowest(budget, limits)
         changed = {
             "recipe": recipe.model_copy(update=rates),
             "limits": limits.model_copy(update=bounds),
@@ -193,3 +192,12 @@ class DNMTrainer:
             return self.model
         inputs, _ = first_batch(train_loader)
         return LivingModel(self.model, inputs[:2].to(device_of(self.model)))
+
+
+def _narrowest(budget: Budget, limits: Limits) -> dict[str, int | None]:
+    """Of what growth and evolution may reach, the smaller of each."""
+    return {
+        name: min((b for b in both if b is not None), default=None)
+        for name in ("params", "macs")
+        for both in [(getattr(budget, name), getattr(limits, name))]
+    }

@@ -58,20 +58,20 @@ class World:
         """
         return check_length(self.train)
 
-    def batches(self, epoch: int, count: int, trained: float = 0.0) -> Iterator[Any]:
+    def batches(self, epoch: int, count: int, trained: int = 0) -> Iterator[Any]:
         """So many training batches, from one epoch's first on, and on through the next ones.
 
         Args:
             epoch: by which loaders choose order and variations.
             count: how many.
-            trained: epochs so far. Where a loader always gives the same order, what these left of
-                their last one comes first, or parts of an epoch would only ever see its beginning.
+            trained: batches so far. Where a loader always gives the same order, what these left of
+                their last pass comes first, or parts of one would only ever see its beginning.
 
         Raises:
             DataError: if a pass gives no batch.
         """
         passes = itertools.count(epoch)
-        skipped = round(trained % 1 * self.num_batches) if trained % 1 and self._in_order else 0
+        skipped = trained % self.num_batches if trained and self._in_order else 0
         found = itertools.chain.from_iterable(map(self._pass, passes))
         return itertools.islice(found, skipped, skipped + count)
 

@@ -129,7 +129,9 @@ def configure_evolution(
         }
         given = machine | dict(DEFAULTS.get(data, {})) | located(given, data)
     if isinstance(inner, Mapping):
-        outside = [name for name in ("threads", "seed") if name in inner]
+        known = {"threads": given.get("threads", 1), "seed": given.get("seed", 0)}
+        default = {name: EvolutionConfig.model_fields[name].default for name in known}
+        outside = [n for n in known if n in inner and inner[n] not in (known[n], default[n])]
         if outside:
             raise RunError(
                 f"{source}: evolution.{outside[0]} is the run's own; give {outside[0]} beside "

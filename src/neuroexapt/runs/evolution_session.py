@@ -94,7 +94,7 @@ def build_evolution(
             model.
         DataError: if the data can't be read.
         TraceError: if the model can't be built or seen as a graph, or is no classifier of the data.
-        EvolutionError: if the seed network exceeds the limits, or the budget doesn't reach for it.
+        EvolutionError: if the budget doesn't reach for the seed network.
     """
     device = usable_device(config.device)
     data = load(

@@ -43,8 +43,9 @@ def load_member(path: Path, pick: Choice | None = None, member: str | None = Non
     if not population or progress is None:
         raise RunError(f"{folder.path} holds no network yet; resume the run")
     chosen = _chosen(population, config, pick, member)
-    if chosen.excess > 0:
-        logger.warning("%s passes the run's limits by %.0f%%", chosen.name, 100 * chosen.excess)
+    excess = config.evolution.limits.excess(chosen.scores)
+    if excess > 0:
+        logger.warning("%s passes the run's limits by %.0f%%", chosen.name, 100 * excess)
     channels, height, width = progress.image_shape
     model = build_model(
         config.model,

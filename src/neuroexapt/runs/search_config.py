@@ -109,10 +109,13 @@ def configure_search(settings: Mapping[str, Any], source: str = "the settings") 
     if "measure_every" in given:
         every = given.pop("measure_every")
         short["measure"] = {"every": every} if every != 0 else None
+    for name in ("growth", "amp"):
+        if not isinstance(given.get(name, True), bool):
+            raise RunError(f"{source}: {name} is {given[name]!r}; give true or false")
     if given.pop("growth", True) is False:
         short["expansion"] = None
-    if given.pop("amp", False):
-        short["recipe"] = {"amp": True}
+    if "amp" in given:
+        short["recipe"] = {"amp": given.pop("amp")}
     sizes = [name for name in ("channels", "cells") if name in given and space not in SPACES]
     if sizes:
         raise RunError(

@@ -116,7 +116,7 @@ def build_search(
 
 
 def check_reach(searching: Searching, train: Batches) -> None:
-    """Refuse FLOPs that end a search before alpha has had a turn: nothing would be chosen.
+    """Refuse FLOPs that surely end a search before alpha's first turn: nothing would be chosen.
 
     Args:
         searching: a search that is to begin.
@@ -129,11 +129,11 @@ def check_reach(searching: Searching, train: Batches) -> None:
     if config.max_flops is None:
         return
     epoch = (1 + BACKWARD) * searching.costs.mean * train.batch_size * len(train)
-    own = config.alpha.every if config.alpha.unit == "epochs" else 1
+    own = config.alpha.every if config.alpha.unit == "epochs" else 0
     reached, needed = config.max_flops / epoch, config.warmup + own
-    if reached >= needed:
+    if reached > needed or not needed:
         return
-    fewer = f", or fewer epochs, as --epochs {int(reached)}" if reached >= 2 else ""
+    fewer = f", or a shorter warm-up, by fewer epochs than {config.epochs}" if not own else ""
     raise SearchError(
         f"{config.max_flops:.3g} FLOPs are spent after {reached:.2g} epochs of about {epoch:.2g} "
         f"each, before alpha has had a turn: the warm-up alone takes {config.warmup} of "

@@ -26,7 +26,7 @@ class SearchSummary(BaseModel):
         val_accuracy: likewise, on the held-out part.
         discretisation_gap: by how much the network as it was trained was more accurate than the
             likeliest operations alone, with the same weights, when these were derived; None where
-            a loss wasn't finite.
+            that can't be measured, or an older version derived them.
         choices: decision -> operation.
         cell: in NAS-Bench-201's writing; None for another space.
         params: of the derived network.

@@ -156,6 +156,11 @@ def straight_through(soft: Tensor) -> Tensor:
     return hard - soft.detach() + soft
 
 
+def taking_part(num_running: int | None) -> int | None:
+    """Operations that take part in a relaxed sample; None for all, as where only one is to run."""
+    return None if num_running == 1 else num_running
+
+
 def sample(
     network: nn.Module,
     temperature: float,
@@ -185,7 +190,7 @@ def sample(
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}; give a number above 0, such as 1.0")
     for decision in decisions(network).values():
-        compared = num_running if learning and num_running != 1 else None
+        compared = taking_part(num_running) if learning else None
         soft = relaxed_sample(decision.alpha, temperature, generator, compared)
         decision.soft = soft.detach()
         decision.weights = straight_through(soft) if learning else None

@@ -51,7 +51,9 @@ def findings_of_search(
     Raises:
         DataError: if a loader yields nothing usable.
     """
-    history = SearchHistory(config=search.config, epochs=tuple(search.history))
+    history = SearchHistory(
+        config=search.config, epochs=tuple(search.history), is_over=search.finished
+    )
     measured = measure(
         search.network,
         search.config,

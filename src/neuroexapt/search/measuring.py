@@ -16,7 +16,15 @@ from neuroexapt.search.agreement import Agreements, agreement, summed
 from neuroexapt.search.balance import Draw, Rate, rate
 from neuroexapt.search.config import MeasureConfig, SearchConfig
 from neuroexapt.search.curvature import alpha_curvature
-from neuroexapt.search.decisions import alphas, commit, decisions, mix, other_parameters, sample
+from neuroexapt.search.decisions import (
+    alphas,
+    commit,
+    decisions,
+    mix,
+    other_parameters,
+    sample,
+    taking_part,
+)
 from neuroexapt.search.measurement import Measurement
 from neuroexapt.search.overlap import overlap
 from neuroexapt.search.saturation import saturation
@@ -168,7 +176,7 @@ def measure(
         except TrainingError as error:
             return Measurement(**known, failure=str(error))
         if config.relaxation == "gumbel":
-            running = config.alpha.num_running
+            running = taking_part(config.alpha.num_running)
             known["saturation"] = saturation(alphas(network), temperature, generator, running)
         known |= _of_gradients(network, config, criterion, train, held_out, draws)
         inputs, targets = (part[: effort.curved] for part in held_out[0])

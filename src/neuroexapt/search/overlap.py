@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -194,12 +194,13 @@ def _rows(loader: object) -> Rows | Files | None:
     if drawn is None:
         return None
     dataset, taken = drawn
+    taken = list(dict.fromkeys(taken))
     index = torch.tensor(taken, dtype=torch.long)
     if isinstance(dataset, TensorDataset):
         inputs = dataset.tensors[0]
         return Rows((inputs.dtype, inputs.shape[1:]), [inputs[index.to(inputs.device)]])
     files = getattr(dataset, "samples", None)  # as torchvision's folders keep (path, class)
-    if files and isinstance(files[0], (tuple, list)) and isinstance(files[0][0], (str, Path)):
+    if _are_files(files, dataset):
         return Files((type(dataset),), [str(files[i][0]) for i in taken])
     data = getattr(dataset, "data", None)  # as torchvision's data sets keep their images
     if not isinstance(data, (np.ndarray, Tensor)) or not isinstance(dataset, Sized):
@@ -210,12 +211,27 @@ def _rows(loader: object) -> Rows | Files | None:
     return Rows((type(dataset), images.dtype, images.shape[1:]), [images[index]])
 
 
+def _are_files(samples: object, dataset: object) -> TypeGuard[list[tuple[str | Path, int]]]:
+    """Whether that is one file and one class for each of a data set's samples."""
+    if not isinstance(samples, (list, tuple)) or not isinstance(dataset, Sized):
+        return False
+    pairs_only = all(
+        isinstance(sample, (list, tuple))
+        and len(sample) == 2
+        and isinstance(sample[0], (str, Path))
+        for sample in samples
+    )
+    return pairs_only and bool(samples) and len(samples) == len(dataset)
+
+
 def _rows_of_batches(batches: Sequence[Any]) -> Rows | None:
     """Those of a list; None if it isn't one of pairs of tensors with samples of one form."""
     inputs = [batch[0] for batch in batches if isinstance(batch, (tuple, list)) and len(batch) == 2]
+    whole = len(inputs) == len(batches)
+    inputs = list({id(part): part for part in inputs}.values())  # one batch may come again
     forms = {
         (part.dtype, part.shape[1:]) if isinstance(part, Tensor) and part.ndim else None
         for part in inputs
     }
     form = forms.pop() if len(forms) == 1 else None
-    return None if form is None or len(inputs) < len(batches) else Rows(form, inputs)
+    return None if form is None or not whole else Rows(form, inputs)

@@ -118,7 +118,8 @@ def never_stepped(config: SearchConfig) -> Finding:
         threshold=f"below {ENOUGH:g} a weight step",
         meaning=(
             "The search is over and alpha has taken no step, so that nothing was chosen but by "
-            f"chance: it ended within its warm-up, which takes {config.warmup} epochs."
+            f"chance: it ended before alpha's first turn, which comes after {config.warmup} epochs "
+            f"of warm-up, once in {config.alpha.every} {config.alpha.unit}."
         ),
         remedy=f"SearchConfig(warmup={config.warmup // 4})" if config.warmup > 1 else "",
     )
@@ -187,5 +188,7 @@ def _rebalanced(lr: float, ratio: float, config: SearchConfig, temperature: floa
 
 def _louder(config: SearchConfig, temperature: float) -> str:
     """What makes the gradient in alpha larger: more operations heard, or else softer draws."""
-    hears_one = config.relaxation == "gumbel" and config.alpha.num_running == 1
+    if config.relaxation == "softmax":
+        return f"AlphaConfig(lr={TEN_TIMES * config.alpha.lr:.1g})"
+    hears_one = config.alpha.num_running == 1
     return "AlphaConfig(num_running=2)" if hears_one else softer(temperature)

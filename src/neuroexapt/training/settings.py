@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 ALIKE = 0.7
 """From 0 to 1: so much alike are a name and what may be meant by it."""
+PART = 4
+"""Letters from which on a name may be a part of what is meant."""
 
 
 def explained(error: ValidationError, record: type[BaseModel]) -> str:
@@ -42,7 +44,8 @@ def explained(error: ValidationError, record: type[BaseModel]) -> str:
 def _nearest(path: list[str], record: type[BaseModel]) -> str:
     fields: list[str] = sorted(_fields_beside(path, record))
     close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=ALIKE)
-    close = close or [field for field in fields if path[-1] in field or field in path[-1]]
+    if len(path[-1]) >= PART:
+        close = close or [field for field in fields if path[-1] in field]
     return f"is {close[0]!r} meant?" if close else f"there are {', '.join(fields)}"
 
 
