@@ -114,6 +114,6 @@ def test_read_runs_says_what_is_wrong(tmp_path, content, message):
 
 def test_read_runs_of_no_file(tmp_path):
     with pytest.raises(
-        DataError, match=r"none\.json can't be read .*give the path of a search log"
+        DataError, match=r"none\.json can't be read .*give the folder of a search, or the path"
     ):
         read_runs(tmp_path / "none.json")
