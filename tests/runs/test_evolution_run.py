@@ -114,7 +114,7 @@ import sys
 from pathlib import Path
 from runs.evolving import quick
 from runs.forks import killed_until_it_ends
-from neuroexapt.runs import reopen_evolution, start_evolution
+from neuroexapt.runs import EvolutionSummary, reopen_evolution, start_evolution
 from neuroexapt.runs.evolution_session import build_evolution
 
 build_evolution(quick())  # imports what is imported late
@@ -122,7 +122,9 @@ out = Path(sys.argv[1])
 
 def run():
     there = (out / "config.json").exists()
-    return (reopen_evolution(out) if there else start_evolution(quick(), out)).finish()
+    found = reopen_evolution(out) if there else start_evolution(quick(), out)
+    if not isinstance(found, EvolutionSummary):  # or the last one was killed just after its end
+        found.finish()
 
 print(killed_until_it_ends(run, 0.5, 1.5))
 """

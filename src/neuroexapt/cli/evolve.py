@@ -30,6 +30,8 @@ from neuroexapt.cli.options import (
     Resume,
     Seed,
     Threads,
+    named,
+    refuse_to_resume_with,
     within,
 )
 from neuroexapt.errors import RunError
@@ -154,7 +156,7 @@ def evolve(
     """
     # A user's model is a file in the current folder, which an installed command doesn't look into.
     sys.path.insert(0, str(Path.cwd()))
-    options = _named(
+    options = named(
         data=data,
         data_dir=str(data_dir) if data_dir is not None else None,
         image_size=image_size,
@@ -175,10 +177,10 @@ def evolve(
         max_latency_ms=max_latency_ms,
         amp=amp or None,
     )
-    machine = _named(device=device, threads=threads, workers=workers, ray_address=ray_address)
+    machine = named(device=device, threads=threads, workers=workers, ray_address=ray_address)
     with failing(2):
         if resume is not None:
-            found = _resumed(resume, options | _named(config=config, out=out), machine)
+            found = _resumed(resume, options | named(config=config, out=out), machine)
         else:
             found = _started(options | machine, config, out, context.obj)
     if isinstance(found, EvolutionSummary):
@@ -210,19 +212,8 @@ def _started(
 def _resumed(
     path: Path, options: dict[str, Any], machine: dict[str, Any]
 ) -> TrackedEvolution | EvolutionSummary:
-    if options:
-        names = ", ".join(
-            "DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in options
-        )
-        raise RunError(
-            "--resume goes on with the run's own settings, of which only --device, --threads, "
-            f"--workers and --ray-address may change; leave out {names}"
-        )
+    refuse_to_resume_with(options, "--device, --threads, --workers and --ray-address")
     return reopen_evolution(path, **machine)
-
-
-def _named(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from neuroexapt.cli.options import (
     Resume,
     Seed,
     Threads,
+    named,
+    refuse_to_resume_with,
     within,
 )
 from neuroexapt.cli.plain import Plain
@@ -43,8 +45,6 @@ from neuroexapt.runs import (
     reopen,
     start,
 )
-
-_OPTIONS = {"data": "DATA", "growth": "--no-growth"}
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -143,7 +143,7 @@ def grow(
         run = (
             _resumed(resume, options, device, threads)
             if resume is not None
-            else _started(options | _named(device=device, threads=threads), context.obj)
+            else _started(options | named(device=device, threads=threads), context.obj)
         )
     if isinstance(run, Summary):
         print(f"the run in {resume} is over: {run.stopped}; see {resume}/summary.json")
@@ -178,17 +178,8 @@ def _started(options: dict[str, Any], command: str) -> Run:
 def _resumed(
     path: Path, options: dict[str, Any], device: str | None, threads: int | None
 ) -> Run | Summary:
-    if options:
-        names = ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in options)
-        raise RunError(
-            f"--resume goes on with the run's own settings, of which only --device and --threads "
-            f"may change; leave out {names}"
-        )
+    refuse_to_resume_with(options, "--device and --threads")
     return reopen(path, device, threads)
-
-
-def _named(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """Options that mean the same in every command that makes a run."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from neuroexapt.errors import RunError
 from neuroexapt.runs.config import recipe_table
 from neuroexapt.training import MODELS, RECIPES
 
 TO_BEGIN = "The run"
 LIMITS = "Its end and its limits"
 MACHINE = "Where it runs"
+_TYPED = {"data": "DATA", "growth": "--no-growth"}
 
 
 def whole(text: str | int) -> int:
@@ -37,6 +40,29 @@ def within(settings: dict[str, Any], part: str, **values: Any) -> dict[str, Any]
     if not isinstance(table, dict | None):
         return settings
     return settings | {part: (table or {}) | values}
+
+
+def named(**options: Any) -> dict[str, Any]:
+    """Those options that are given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse_to_resume_with(given: Iterable[str], may_change: str) -> None:
+    """Refuse options that a resumed run can't take.
+
+    Args:
+        given: their names.
+        may_change: those that it can, in words.
+
+    Raises:
+        RunError: naming them, as they are typed.
+    """
+    typed = [_TYPED.get(name, f"--{name.replace('_', '-')}") for name in given]
+    if typed:
+        raise RunError(
+            f"--resume goes on with the run's own settings, of which only {may_change} may change; "
+            f"leave out {', '.join(typed)}"
+        )
 
 
 Data: TypeAlias = Annotated[

@@ -1,6 +1,7 @@
 """`neuroexapt search`: find an architecture by differentiable search."""
 
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from neuroexapt.cli.options import (
     Resume,
     Seed,
     Threads,
+    named,
+    refuse_to_resume_with,
 )
 from neuroexapt.cli.searched import SearchPage
 from neuroexapt.errors import RunError
@@ -130,29 +133,25 @@ def search(
     """
     # A user's model is a file in the current folder, which an installed command doesn't look into.
     sys.path.insert(0, str(Path.cwd()))
-    given = {
-        "data": data,
-        "data_dir": str(data_dir) if data_dir is not None else None,
-        "image_size": image_size,
-        "space": space,
-        "method": method,
-        "channels": channels,
-        "seed": seed,
-        "epochs": epochs,
-        "max_flops": max_flops,
-        "measure_every": measure_every,
-        "growth": False if no_growth else None,
-        "amp": amp or None,
-    }
-    options = {name: value for name, value in given.items() if value is not None}
+    options = named(
+        data=data,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        image_size=image_size,
+        space=space,
+        method=method,
+        channels=channels,
+        seed=seed,
+        epochs=epochs,
+        max_flops=max_flops,
+        measure_every=measure_every,
+        growth=False if no_growth else None,
+        amp=amp or None,
+    )
     with failing(2):
         if resume is not None:
-            files = {"config": config, "out": out}
-            named = [name for name, given in files.items() if given is not None]
-            found = _resumed(resume, [*options, *named], device, threads)
+            found = _resumed(resume, options | named(config=config, out=out), device, threads)
         else:
-            where = {"device": device, "threads": threads}
-            options |= {name: value for name, value in where.items() if value is not None}
+            options |= named(device=device, threads=threads)
             found = _started(options, config, out, context.obj)
     if isinstance(found, SearchSummary):
         print(f"the search in {resume} is over: {found.stopped}; see {resume}/summary.json")
@@ -179,13 +178,7 @@ def _started(
 
 
 def _resumed(
-    path: Path, given: list[str], device: str | None, threads: int | None
+    path: Path, given: Mapping[str, Any], device: str | None, threads: int | None
 ) -> TrackedSearch | SearchSummary:
-    if given:
-        known = {"data": "DATA", "growth": "--no-growth"}
-        told = ", ".join(known.get(name, f"--{name.replace('_', '-')}") for name in given)
-        raise RunError(
-            "--resume goes on with the search's own settings, of which only --device and --threads "
-            f"may change; leave out {told}"
-        )
+    refuse_to_resume_with(given, "--device and --threads")
     return reopen_search(path, device, threads)

@@ -89,6 +89,21 @@ def _check_descent(name: str, genome: Genome, key: str, seed: LivingModel) -> No
         )
 
 
+def best_of_each(members: Sequence[Network], lost: dict[str, str]) -> list[Network]:
+    """Of members with one structure the one that errs least, in their order.
+
+    Args:
+        members: scored.
+        lost: is told of the others.
+    """
+    best: dict[str, Network] = {}
+    for member in sorted(members, key=lambda member: member.scores["error"]):
+        other = best.setdefault(member.key, member)
+        if other is not member:
+            lost[member.name] = f"{other.name} has the same structure and errs no more often"
+    return [member for member in members if best[member.key] is member]
+
+
 def check_population(population: Sequence[Any], names: Collection[str]) -> None:
     """That a population is one of networks, with scores of those names.
 

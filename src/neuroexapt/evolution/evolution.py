@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import EvolutionError
-from neuroexapt.evolution.adopt import adopted, check_population, living_of
+from neuroexapt.evolution.adopt import adopted, best_of_each, check_population, living_of
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.genome import Genome
@@ -21,7 +21,7 @@ from neuroexapt.evolution.pick import Choice, pick
 from neuroexapt.evolution.polish import Polish, finalists, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
-from neuroexapt.evolution.stint import Stint, scores, stint_flops
+from neuroexapt.evolution.stint import Stint, stint_flops
 from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
@@ -106,19 +106,12 @@ class MultiObjectiveArchitectureEvolution:
         self._polish: Polish | None = None
 
     def check_seed(self) -> None:
-        """That the seed network keeps the limits; latency is measured, so not twice the same.
+        """That the seed network keeps the limits. Latency is measured: not twice the same.
 
         Raises:
             EvolutionError: naming the limit that it passes.
         """
-        config, cost = self.config, self.seed.cost()
-        known = scores(self.world, self.seed, 0.0)
-        excess = config.limits.exceeded(cost)
-        if excess is None and config.limits.excess(known) > 0:
-            excess = (
-                f"{known['latency_ms']:.3g} ms a sample, at most {config.limits.latency_ms:g} ms "
-                "are allowed"
-            )
+        excess = self.config.limits.passed_by(self.seed)
         if excess is not None:
             raise EvolutionError(
                 f"the seed network has {excess}, and so would all that grow from it; give a "
@@ -198,7 +191,7 @@ class MultiObjectiveArchitectureEvolution:
         if not scored:
             why = "; ".join(breeding.lost.values()) or "none was given"
             raise EvolutionError(f"there is no network to begin with: {why}")
-        scored = _best_of_each(scored, breeding.lost)
+        scored = best_of_each(scored, breeding.lost)
         self._note("founding", breeding, scored, scored, began)
         return scored
 
@@ -414,13 +407,3 @@ def _renewed(population: Sequence[Network], older: Sequence[Network]) -> list[Ne
     """A population with those members that were trained on in their old places."""
     by_name = {member.name: member for member in older}
     return [by_name.get(member.name, member) for member in population]
-
-
-def _best_of_each(members: Sequence[Network], lost: dict[str, str]) -> list[Network]:
-    """Of members with one structure the one that errs least; the others are noted."""
-    best: dict[str, Network] = {}
-    for member in sorted(members, key=lambda member: member.scores["error"]):
-        other = best.setdefault(member.key, member)
-        if other is not member:
-            lost[member.name] = f"{other.name} has the same structure and errs no more often"
-    return [member for member in members if best[member.key] is member]

@@ -57,6 +57,15 @@ class Limits(BaseModel):
             return f"{cost.macs:,} MACs, at most {self.macs:,} are allowed"
         return None
 
+    def passed_by(self, living: LivingModel) -> str | None:
+        """What a network passes, in words; None if it keeps them. Latency is measured for it."""
+        excess = self.exceeded(living.cost())
+        if excess is None and self.latency_ms is not None:
+            now = latency_ms(living)
+            if now > self.latency_ms:
+                return f"{now:.3g} ms a sample, at most {self.latency_ms:g} ms are allowed"
+        return excess
+
 
 def latency_ms(living: LivingModel) -> float:
     """Milliseconds of a forward pass of one sample, in eval mode: the median of a few.

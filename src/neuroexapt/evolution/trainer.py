@@ -10,7 +10,7 @@ from neuroexapt.edits import Change
 from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.birth import MOST_SEED
 from neuroexapt.evolution.config import EvolutionConfig
-from neuroexapt.evolution.objectives import Limits, latency_ms
+from neuroexapt.evolution.objectives import Limits
 from neuroexapt.evolution.succession import Succession, succeed
 from neuroexapt.evolution.world import check_length
 from neuroexapt.graph import LivingModel
@@ -157,10 +157,7 @@ class DNMTrainer:
             return budget
         check_length(train_loader)
         bounds = _narrowest(budget, evolution.limits)
-        excess = Limits.model_validate(bounds).exceeded(living.cost())
-        most = evolution.limits.latency_ms
-        if excess is None and most is not None and (now := latency_ms(living)) > most:
-            excess = f"{now:.3g} ms a sample, at most {most:g} ms are allowed"
+        excess = evolution.limits.model_copy(update=bounds).passed_by(living)
         if excess is not None:
             raise EvolutionError(
                 f"the model has {excess} by the limits of growth and evolution; give a smaller "
@@ -196,8 +193,8 @@ class DNMTrainer:
 
 def _narrowest(budget: Budget, limits: Limits) -> dict[str, int | None]:
     """Of what growth and evolution may reach, the smaller of each."""
-    return {
-        name: min((b for b in both if b is not None), default=None)
-        for name in ("params", "macs")
-        for both in [(getattr(budget, name), getattr(limits, name))]
-    }
+    found = {}
+    for name in ("params", "macs"):
+        both = getattr(budget, name), getattr(limits, name)
+        found[name] = min((bound for bound in both if bound is not None), default=None)
+    return found

@@ -151,14 +151,13 @@ def read_config(path: Path) -> GrowConfig:
         ) from error
 
 
-def moved(config: Kept, device: str | None, threads: int | None) -> Kept:
-    """The same run on another device or with other threads; None leaves what it was.
+def moved(config: Kept, **where_to: Any) -> Kept:
+    """The same run elsewhere, as on another device; None leaves what it was.
 
     Raises:
         RunError: if one of them is not allowed.
     """
-    given = {"device": device, "threads": threads}
-    new = {name: value for name, value in given.items() if value is not None}
+    new = {name: value for name, value in where_to.items() if value is not None}
     try:
         return type(config).model_validate(config.model_dump() | new)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from neuroexapt.runs.config import (
     base_recipe,
     default_device,
     located,
+    moved,
     read_settings,
     recipe_table,
 )
@@ -129,14 +130,14 @@ def configure_evolution(
         }
         given = machine | dict(DEFAULTS.get(data, {})) | located(given, data)
     if isinstance(inner, Mapping):
-        known = {"threads": given.get("threads", 1), "seed": given.get("seed", 0)}
-        default = {name: EvolutionConfig.model_fields[name].default for name in known}
-        outside = [n for n in known if n in inner and inner[n] not in (known[n], default[n])]
-        if outside:
-            raise RunError(
-                f"{source}: evolution.{outside[0]} is the run's own; give {outside[0]} beside "
-                "evolution, not within it"
-            )
+        for name in ("threads", "seed"):
+            default = EvolutionConfig.model_fields[name].default
+            # A run's own configuration, given again, has both.
+            if inner.get(name, default) not in (default, given.get(name, default)):
+                raise RunError(
+                    f"{source}: evolution.{name} is the run's own; give {name} beside evolution, "
+                    "not within it"
+                )
         inner = _evolution(str(data), given.get("seed", 0), inner, short, source)
     try:
         return EvolutionRunConfig.model_validate(given | {"evolution": inner})
@@ -167,13 +168,9 @@ def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunCon
     Raises:
         RunError: if one of them is not allowed.
     """
-    new = {name: value for name, value in given.items() if value is not None}
-    if "workers" in new:
-        new = {"ray_address": None} | new
-    try:
-        return EvolutionRunConfig.model_validate(config.model_dump() | new)
-    except ValidationError as error:
-        raise RunError(f"to go on with: {explained(error, EvolutionRunConfig)}") from error
+    if given.get("workers") is not None:
+        config = config.model_copy(update={"ray_address": None})
+    return moved(config, **given)
 
 
 def _threads(workers: Any) -> int:

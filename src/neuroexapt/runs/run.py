@@ -104,7 +104,7 @@ def reopen(path: Path, device: str | None = None, threads: int | None = None) ->
     check_kind(folder, "grow")
     if asked is None and folder.summary.exists():
         return read_summary(folder.summary)
-    config = moved(read_config(folder.config), device, threads)
+    config = moved(read_config(folder.config), device=device, threads=threads)
     with num_threads(config.threads), open_log(folder.events) as log:
         return _reopen(folder, asked or folder.latest, config, log)
 

@@ -149,7 +149,7 @@ def reopen_search(
     folder, asked = _find(Path(path))
     if asked is None and folder.summary.exists():
         return read_search_summary(folder.summary)
-    config = moved(read_search_config(folder.config), device, threads)
+    config = moved(read_search_config(folder.config), device=device, threads=threads)
     with num_threads(config.threads), open_log(folder.events) as log:
         newest = asked or folder.latest
         if newest is None:

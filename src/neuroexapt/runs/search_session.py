@@ -123,7 +123,7 @@ def check_reach(searching: Searching, train: Batches) -> None:
         train: batches for its weights.
 
     Raises:
-        SearchError: saying how many FLOPs, or how few epochs, would do.
+        SearchError: saying how many FLOPs would do.
     """
     config = searching.config
     if config.max_flops is None:
@@ -137,7 +137,7 @@ def check_reach(searching: Searching, train: Batches) -> None:
     raise SearchError(
         f"{config.max_flops:.3g} FLOPs are spent after {reached:.2g} epochs of about {epoch:.2g} "
         f"each, before alpha has had a turn: the warm-up alone takes {config.warmup} of "
-        f"{config.epochs}; give {needed * epoch / 0.5:.1g} FLOPs or more{fewer}"
+        f"{config.epochs}; give {2 * needed * epoch:.1g} FLOPs or more{fewer}"
     )
 
 

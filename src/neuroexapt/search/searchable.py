@@ -155,7 +155,7 @@ def open_layers(
 def _chosen(known: Mapping[str, nn.Conv2d], layers: Iterable[str] | None) -> dict[str, nn.Conv2d]:
     what = "convolution of the model that can be decided (one without groups)"
     if not known:
-        raise SearchError(f"the model has no {what.replace(' of the model', '')}; search another")
+        raise SearchError("the model has no convolution without groups, so nothing to decide on")
     return _picked(known if layers is None else layers, known, what)
 
 
