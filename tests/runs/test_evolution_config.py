@@ -73,6 +73,9 @@ def test_a_run_moves_to_another_machine_and_stays_what_it_is() -> None:
     cluster = moved_evolution(config, ray_address="local")
     assert moved_evolution(cluster, threads=2).ray_address == "local"
     assert moved_evolution(cluster, workers=1).ray_address is None
+    shared = moved_evolution(cluster, gpus_per_worker=0.25)
+    assert moved_evolution(shared, threads=2).gpus_per_worker == 0.25
+    assert moved_evolution(shared, workers=1) == config
     with pytest.raises(RunError, match="to go on with: workers: input should be greater"):
         moved_evolution(config, workers=0)
 
@@ -86,6 +89,8 @@ def test_a_run_moves_to_another_machine_and_stays_what_it_is() -> None:
         ),
         ({"objectives": ["error", "error"]}, "name one twice"),
         ({"objectives": [["error"]]}, "evolution.objectives.0: input should be"),
+        ({"gpus_per_worker": 0.5}, "gpus_per_worker is what Ray reserves; give ray_address, too"),
+        ({"gpus_per_worker": -1.0}, "gpus_per_worker: input should be greater than or equal to 0"),
         ({"size": 1}, "evolution.size: input should be greater than or equal to 2, not 1"),
         ({"children": 0}, "evolution.num_children: input should be greater than or equal to 1"),
         ({"max_flops": float("inf")}, "evolution.max_flops: input should be a finite number"),

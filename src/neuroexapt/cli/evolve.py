@@ -147,6 +147,15 @@ def evolve(
             rich_help_panel=MACHINE,
         ),
     ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            help="GPUs that Ray reserves for a process: with 0.25 four share one; by default one "
+            "where the device is cuda.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
 ) -> None:
     """Let a population of networks evolve, all grown from one, and get a front to pick from.
 
@@ -177,7 +186,13 @@ def evolve(
         max_latency_ms=max_latency_ms,
         amp=amp or None,
     )
-    machine = named(device=device, threads=threads, workers=workers, ray_address=ray_address)
+    machine = named(
+        device=device,
+        threads=threads,
+        workers=workers,
+        ray_address=ray_address,
+        gpus_per_worker=gpus_per_worker,
+    )
     with failing(2):
         if resume is not None:
             found = _resumed(resume, options | named(config=config, out=out), machine)
@@ -212,7 +227,9 @@ def _started(
 def _resumed(
     path: Path, options: dict[str, Any], machine: dict[str, Any]
 ) -> TrackedEvolution | EvolutionSummary:
-    refuse_to_resume_with(options, "--device, --threads, --workers and --ray-address")
+    refuse_to_resume_with(
+        options, "--device, --threads, --workers, --ray-address and --gpus-per-worker"
+    )
     return reopen_evolution(path, **machine)
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from neuroexapt.errors import RunError
 from neuroexapt.evolution import Choice, EvolutionConfig
@@ -79,6 +79,8 @@ class EvolutionRunConfig(BaseModel):
         threads: of the CPU, in each process, at most 1024; another number may round differently.
         workers: processes that breed and train; 1 for this one alone.
         ray_address: of a Ray cluster that does so instead, or `local`.
+        gpus_per_worker: that Ray reserves for a process; with 0.25 four share one. By default one
+            where the device is CUDA, else none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +97,15 @@ class EvolutionRunConfig(BaseModel):
     threads: int = Field(default=1, ge=1, le=MAX_THREADS)
     workers: int = Field(default=1, ge=1, le=MAX_WORKERS)
     ray_address: str | None = None
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _reserves_where_ray_is(self) -> "EvolutionRunConfig":
+        if self.gpus_per_worker is not None and self.ray_address is None:
+            raise ValueError(
+                "gpus_per_worker is what Ray reserves; give ray_address, too, or leave it out"
+            )
+        return self
 
 
 def configure_evolution(
@@ -161,7 +172,9 @@ def read_evolution_config(path: Path) -> EvolutionRunConfig:
 
 
 def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunConfig:
-    """The same run elsewhere: `device`, `threads`, `workers`, `ray_address`; None for as it was.
+    """The same run elsewhere: `device`, `threads`, `workers`, `ray_address`, `gpus_per_worker`.
+
+    None is for as it was.
 
     Workers without an address are this machine's own, also where it was a cluster before.
 
@@ -169,7 +182,7 @@ def moved_evolution(config: EvolutionRunConfig, **given: Any) -> EvolutionRunCon
         RunError: if one of them is not allowed.
     """
     if given.get("workers") is not None:
-        config = config.model_copy(update={"ray_address": None})
+        config = config.model_copy(update={"ray_address": None, "gpus_per_worker": None})
     return moved(config, **given)
 
 

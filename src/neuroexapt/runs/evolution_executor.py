@@ -4,25 +4,31 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar, final
 
+import torch
+
 from neuroexapt.evolution.executors import Executor, InProcess, ProcessPool, RayExecutor, Shared
+from neuroexapt.runs.evolution_config import EvolutionRunConfig
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def build_executor(workers: int, ray_address: str | None) -> Executor:
+def build_executor(config: EvolutionRunConfig) -> Executor:
     """The executor that settings ask for.
 
-    Args:
-        workers: processes; 1 for this one alone, or for as many as the cluster has room for.
-        ray_address: of a Ray cluster, or `local`; None for none.
+    One worker means this process alone, or on a cluster as many as it has room for.
 
     Raises:
-        EvolutionError: if Ray isn't installed, or the cluster doesn't answer.
+        EvolutionError: if Ray isn't installed, the cluster doesn't answer, or this machine, where
+            it is the cluster, has less than a worker is to get.
     """
-    if ray_address is not None:
-        return RayExecutor(workers if workers > 1 else None, ray_address)
-    return ProcessPool(workers) if workers > 1 else InProcess()
+    workers = config.workers if config.workers > 1 else None
+    if config.ray_address is not None:
+        gpus = config.gpus_per_worker
+        if gpus is None:
+            gpus = float(torch.device(config.device).type == "cuda")
+        return RayExecutor(workers, config.ray_address, num_gpus=gpus)
+    return InProcess() if workers is None else ProcessPool(workers)
 
 
 @final

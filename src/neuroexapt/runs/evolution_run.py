@@ -153,7 +153,8 @@ def reopen_evolution(path: Path, **where_to: Any) -> TrackedEvolution | Evolutio
 
     Args:
         path: its folder, or `checkpoints/generation-...` in it.
-        **where_to: `device`, `threads`, `workers`, `ray_address` from now on; None for as it was.
+        **where_to: `device`, `threads`, `workers`, `ray_address`, `gpus_per_worker` from now on;
+            None for as it was.
 
     Returns:
         The evolution; or, if it is over, its summary.

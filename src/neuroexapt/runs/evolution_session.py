@@ -118,7 +118,7 @@ def build_evolution(
     outputs = run_in_mode(seed, seed.example_inputs, training=False)
     check_outputs(config.model, outputs, num_samples=len(example), num_classes=data.num_classes)
     config = _with_an_end(config, seed, train)
-    executor = Watched(build_executor(config.workers, config.ray_address))
+    executor = Watched(build_executor(config))
     with ExitStack() as on_failure:
         on_failure.callback(executor.close)
         evolution = MultiObjectiveArchitectureEvolution(
