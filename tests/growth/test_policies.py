@@ -55,13 +55,14 @@ def task(count: int = 4, noise: float = 0.0) -> list[Any]:
 
 @cache
 def _trained(noise: float) -> LivingModel:
-    living = LivingModel(model(), batches()[0][0][:4])
-    optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
+    # In float64, so that rounding doesn't make another network of it on another machine.
+    network = model().double()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     for x, classes in task(250, noise):
         optimizer.zero_grad()
-        CRITERION(living(x), classes).backward()
+        CRITERION(network(x.double()), classes).backward()
         optimizer.step()
-    return living
+    return LivingModel(network.float(), batches()[0][0][:4])
 
 
 def trained(noise: float = 0.0) -> LivingModel:
