@@ -52,11 +52,11 @@ from neuroexapt.training import (
 
 FOLDER = RESULTS / "aso_se"
 BATCH = 128
-SEARCHED = 0.28
+STEPS = 117
+"""Batches an epoch, a third of the images: a plateau is told by epochs, and it takes some."""
+SEARCHED = 0.18
 """Epochs of the improved search, as a share of original's epochs; a step of alpha counts too. What
 compute is left then trains the derived network on."""
-FEWEST = 6
-"""Epochs of an improved search, at least; what is left for training on shrinks with each."""
 
 
 REACHED = (0.88, 0.91)
@@ -69,12 +69,12 @@ def _original(max_flops: float, seed: int, epochs: int) -> SearchConfig:
 
 
 def _improved(max_flops: float, seed: int, epochs: int) -> SearchConfig:
-    searched = max(round(SEARCHED * epochs), FEWEST)
+    searched = round(SEARCHED * epochs)
     config = improved(searched, seed)
     changes = {
         "max_flops": max_flops,
         "final": None,
-        "warmup": round(searched / 6),
+        "warmup": round(searched / 5),
         "expansion": ExpansionConfig(patience=5),
     }
     return config.model_copy(update=changes)
@@ -90,7 +90,13 @@ def _original_short(max_flops: float, seed: int, epochs: int) -> SearchConfig:
     """The original's search, on the schedule of the improved one, without its growth."""
     short = _improved(max_flops, seed, epochs)
     known = original(short.epochs, seed)
-    changes = {"max_flops": max_flops, "warmup": short.warmup, "growth": None, "final": None}
+    changes = {
+        "max_flops": max_flops,
+        "warmup": short.warmup,
+        "growth": None,
+        "final": None,
+        "restart": True,
+    }
     return known.model_copy(update=changes)
 
 
@@ -114,7 +120,9 @@ def data(data_dir: Path, seed: int, device: str) -> tuple[DataSplits, Any, Any]:
     splits = load("cifar10", data_dir)
     known = {"mean": splits.mean, "std": splits.std, "device": device, "channels_last": True}
     augment = Augment(shift=4, flip=True)
-    weights = Batches(splits.train, BATCH, seed=seed, augment=augment, drop_last=True, **known)
+    weights = Batches(
+        splits.train, BATCH, seed=seed, augment=augment, drop_last=True, num_batches=STEPS, **known
+    )
     held_out = Batches(splits.validation, BATCH, seed=seed + 1, drop_last=True, **known)
     return splits, weights, held_out
 

@@ -52,6 +52,29 @@ def test_alpha_rests_in_the_warm_up_and_moves_afterwards():
     assert [record.phase for record in found] == ["warm-up", "search", "search", "search"]
 
 
+@pytest.mark.parametrize("by_flops", [False, True])
+def test_learning_rate_begins_anew_for_the_network_that_was_chosen(by_flops):
+    def rates(restart: bool) -> list[float]:
+        config = SearchConfig(epochs=8, warmup=1, final=4, restart=restart)
+        search = searching(config)
+        if by_flops:
+            whole = sum(1 for _ in search.run(batches(0), batches(1)))
+            assert whole == config.epochs
+            search = searching(config.model_copy(update={"max_flops": float(search.flops)}))
+        found = []
+        while not search.finished:
+            search.run_epoch(batches(0), batches(1))
+            found.append(search.weights.param_groups[0]["lr"])
+        return found
+
+    falling, restarted = rates(restart=False), rates(restart=True)
+    assert falling == sorted(falling, reverse=True)
+    assert restarted[:4] == falling[:4]
+    assert restarted[4] == pytest.approx(SearchConfig().recipe.lr)
+    assert restarted[4:] == sorted(restarted[4:], reverse=True)
+    assert restarted[-1] < falling[4]
+
+
 def test_alpha_steps_leave_weights_and_weight_steps_leave_alpha():
     search = searching(SHORT)
     inputs, targets = batches(0)[0]

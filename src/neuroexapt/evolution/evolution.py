@@ -1,10 +1,8 @@
 """Pareto evolution of networks that are all grown from one seed."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +12,7 @@ from neuroexapt.errors import EvolutionError
 from neuroexapt.evolution.adopt import adopted, best_of_each, check_population, living_of
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
+from neuroexapt.evolution.foresight import Foresight
 from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, most_error, stints
@@ -28,9 +27,6 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.training import build_criterion, first_batch
 from neuroexapt.training.settings import explained
 
-IDLE = 3
-"""Generations in a row that may cost nothing before evolving ends."""
-logger = logging.getLogger(__name__)
 SEEDS = 2**32
 """Number of seeds."""
 
@@ -97,8 +93,8 @@ class MultiObjectiveArchitectureEvolution:
             criterion or build_criterion(self.config.recipe),
             self.config,
         )
-        self._per_sample = stint_flops(self.world, self.seed)
-        self._check_budget()
+        self._foresight = Foresight(self.world, self.seed, self.config)
+        self._foresight.check_founding()
         self.executor = executor or InProcess()
         self._shared = self.executor.share(self.world)
         self.history: list[GenerationRecord] = []
@@ -117,24 +113,6 @@ class MultiObjectiveArchitectureEvolution:
                 f"the seed network has {excess}, and so would all that grow from it; give a "
                 "smaller one, or a higher limit"
             )
-
-    def _check_budget(self) -> None:
-        """That the budget reaches for founding."""
-        config = self.config
-        founding = self._epoch_flops(self.seed.cost().macs) * config.founding
-        most = None if config.max_flops is None else config.max_flops * (1 - config.polish)
-        if most is not None and founding > most:
-            raise EvolutionError(
-                f"training the seed network for {config.founding:g} epochs takes {founding:.2g} "
-                f"FLOPs, but of max_flops {config.max_flops:.2g} only {most:.2g} are for evolving; "
-                "give more, a smaller network, or less founding"
-            )
-
-    def _epoch_flops(self, macs: float) -> float:
-        """About what an epoch takes of a network with so many multiply-accumulates."""
-        inputs, _ = first_batch(self.world.train)
-        seed = self._per_sample * len(inputs) * self.world.num_batches
-        return seed * macs / max(self.seed.cost().macs, 1)
 
     @property
     def _score_names(self) -> set[str]:
@@ -250,43 +228,12 @@ class MultiObjectiveArchitectureEvolution:
         else:
             current = self.found()
             yield current
-        while self._polish is None and self._may_evolve(current):
+        while self._polish is None and self._foresight.may_evolve(current, self.history):
             current = self.evolve_generation(current)
             yield current
         while not self.finished:
             current = self.polish(current)
             yield current
-
-    def _may_evolve(self, population: Sequence[Network]) -> bool:
-        """Whether another generation leaves what is for polishing, and the last ones did anything.
-
-        The first is taken to cost what its children's training does if they are no larger than the
-        largest member, any later one what the one before it did.
-        """
-        assert self.config.max_flops is not None
-        spent = [0, *(record.flops for record in self.history)]
-        costs = [after - before for before, after in pairwise(spent)]
-        evolved = [c for c, r in zip(costs, self.history, strict=True) if r.phase == "evolving"]
-        if len(evolved) >= IDLE and not any(evolved[-IDLE:]):
-            logger.warning(
-                "%d generations in a row came to nothing, so evolving ends; lost: %s",
-                IDLE,
-                "; ".join(self.history[-1].lost.values()) or "none",
-            )
-            return False
-        due = evolved[-1] if evolved else self._generation_flops(population)
-        return self.flops + due <= (1 - self.config.polish) * self.config.max_flops
-
-    def _generation_flops(self, population: Sequence[Network]) -> float:
-        """About what training in a generation takes."""
-        config = self.config
-        going, epochs = 1.0, 0.0
-        for rung in config.rungs:
-            epochs += going * rung
-            going *= config.kept
-        older = min(config.trained, len(population)) * sum(config.rungs)
-        largest = max(member.scores["macs"] for member in population)
-        return self._epoch_flops(largest) * (older + config.num_children * epochs)
 
     @property
     def finished(self) -> bool:

@@ -108,6 +108,8 @@ class SearchConfig(BaseModel):
         warmup: epochs for which operations are drawn evenly, and alpha rests.
         growth: epoch from which the phase "growth" is told; it changes nothing by itself.
         final: epoch from which the likeliest operations alone are trained on.
+        restart: whether the learning rate then goes through its schedule once more, in what is left
+            of the search; otherwise it goes on falling.
         relaxation: how operations are mixed: a hard draw by Gumbel-softmax, of which only what was
             drawn runs; or all of them weighted by softmax, as DARTS does.
         explore_every: every so many epochs after the warm-up operations are drawn evenly, for
@@ -128,6 +130,7 @@ class SearchConfig(BaseModel):
     warmup: int = Field(default=10, ge=0)
     growth: int | None = None
     final: int | None = None
+    restart: bool = False
     relaxation: Literal["gumbel", "softmax"] = "gumbel"
     explore_every: int = Field(default=4, ge=0)
     expansion: ExpansionConfig | None = None
@@ -221,12 +224,14 @@ def overridden(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 def improved(epochs: int = 60, seed: int = 0) -> SearchConfig:
     """Improved ASO-SE: alpha learns on held-out data, the network grows, and trains on at the end.
 
-    The last fifth of the epochs is for the network that was chosen.
+    The last fifth of the epochs is for the network that was chosen, and the learning rate rises
+    again for it: while the network searched, each of its weights was trained only when drawn.
     """
     return SearchConfig(
         epochs=epochs,
         warmup=min(10, round(0.15 * epochs)),
         final=round(0.8 * epochs),
+        restart=True,
         expansion=ExpansionConfig(),
         seed=seed,
     )

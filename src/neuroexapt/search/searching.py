@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroexapt.search.alpha import BACKWARD, AlphaSteps, frozen
-from neuroexapt.search.config import SEARCHING, SearchConfig
+from neuroexapt.search.config import SEARCHING, Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.search.decisions import alphas, commit, probabilities
 from neuroexapt.search.drawn import Drawn, draw
@@ -130,7 +130,7 @@ class Searching:
         derived = phase == "final" and (not epoch or config.phase(epoch - 1) != "final")
         gap = self._gap(val_loader) if derived else None
         self.steps.begin_epoch()
-        set_lr(self.weights, config.recipe, self.progress)
+        set_lr(self.weights, config.recipe, self._scheduled(phase))
         for_alpha = train_loader if config.alpha.data == "training" else val_loader
         by_batches = searching and config.alpha.unit == "batches"
         taken = sum(record.alpha_steps for record in self.history)
@@ -178,6 +178,17 @@ class Searching:
         )
         self.history.append(record)
         return record
+
+    def _scheduled(self, phase: Phase) -> float:
+        """How far the learning rate's schedule is, 0 to 1."""
+        if phase != "final" or not self.config.restart:
+            return self.progress
+        limit, before = self.config.max_flops, [r for r in self.history if r.phase != "final"]
+        if limit:
+            began = before[-1].flops / limit if before else 0.0
+        else:
+            began = len(before) / self.config.epochs
+        return (self.progress - began) / (1 - began)
 
     def _gap(self, val_loader: Iterable[Any]) -> float | None:
         tell_epoch(val_loader, PASSES * self.epoch)
