@@ -1,8 +1,8 @@
 """Original against improved ASO-SE in the framework's own space, for the same training FLOPs.
 
-python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 3e13]
-    [--channels 16] [--device cuda]
-python benchmarks/aso_se.py sum [--max-flops 3e13] [--channels 16]
+python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 8e12]
+    [--channels 8] [--device cuda]
+python benchmarks/aso_se.py sum [--max-flops 8e12] [--channels 8]
 
 `run` searches on CIFAR-10, derives, trains on until the FLOPs are spent (search, alpha's steps and
 growth included), and writes one file a run into benchmarks/results/aso_se; what is there isn't run
@@ -86,6 +86,11 @@ def _papers(max_flops: float, seed: int, epochs: int) -> SearchConfig:
     return _improved(max_flops, seed, epochs).model_copy(update={"alpha": papers})
 
 
+def _falling(max_flops: float, seed: int, epochs: int) -> SearchConfig:
+    """The improved framework whose learning rate goes on falling for the network it chose."""
+    return _improved(max_flops, seed, epochs).model_copy(update={"restart": False})
+
+
 def _original_short(max_flops: float, seed: int, epochs: int) -> SearchConfig:
     """The original's search, on the schedule of the improved one, without its growth."""
     short = _improved(max_flops, seed, epochs)
@@ -110,6 +115,7 @@ ARMS: Mapping[str, Callable[[float, int, int], SearchConfig]] = {
     "original": _original,
     "improved": _improved,
     "improved-papers-alpha": _papers,
+    "improved-falling": _falling,
     "original-short": _original_short,
     "random": _random,
 }
@@ -248,7 +254,19 @@ def summed(args: argparse.Namespace) -> dict[str, Any]:
         key: arms["improved"]["alpha"][key] / arms["original"]["alpha"][key]
         for key in ("an_epoch", "a_step")
     }
-    return {"alpha_movement_ratio": ratio} | known
+    return {"alpha_movement_ratio": ratio, "ahead": ahead(args)} | known
+
+
+def ahead(args: argparse.Namespace) -> dict[str, float | int]:
+    """By how much test accuracy improved is above original, seed by seed."""
+    found = [
+        {
+            int(path.stem[-1]): json.loads(path.read_text())["test_accuracy"]
+            for path in FOLDER.glob(f"{named(args)}-{arm}-seed?.json")
+        }
+        for arm in ("improved", "original")
+    ]
+    return spread([found[0][seed] - found[1][seed] for seed in sorted(found[0].keys() & found[1])])
 
 
 def main() -> None:
@@ -260,8 +278,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--only", choices=list(ARMS))
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--max-flops", type=float, default=3e13)
-    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--max-flops", type=float, default=8e12)
+    parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     if args.what == "run":
