@@ -1,8 +1,8 @@
 """Original against improved ASO-SE in the framework's own space, for the same training FLOPs.
 
-python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 8e12]
+python benchmarks/aso_se.py run --data-dir PATH [--only ARM] [--seed S] [--max-flops 5e12]
     [--channels 8] [--device cuda]
-python benchmarks/aso_se.py sum [--max-flops 8e12] [--channels 8]
+python benchmarks/aso_se.py sum [--max-flops 5e12] [--channels 8]
 
 `run` searches on CIFAR-10, derives, trains on until the FLOPs are spent (search, alpha's steps and
 growth included), and writes one file a run into benchmarks/results/aso_se; what is there isn't run
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--only", choices=list(ARMS))
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--max-flops", type=float, default=8e12)
+    parser.add_argument("--max-flops", type=float, default=5e12)
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
