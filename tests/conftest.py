@@ -1,5 +1,6 @@
 import pytest
 import torch
+from seeding import seed_
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -11,4 +12,4 @@ def one_thread() -> None:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Weights come from torch's global generator: each test starts it anew."""
-    torch.manual_seed(0)
+    seed_(0)

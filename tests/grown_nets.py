@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from seeding import seed_
 from torch import Tensor, nn
 
 from neuroexapt.graph import LivingModel
 
 
 def net() -> LivingModel:
-    torch.manual_seed(0)
+    seed_(0)
     layers = [
         nn.Conv2d(3, 4, 3, padding=1),
         nn.BatchNorm2d(4),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from seeding import seed_
 from torch import Generator, Tensor, nn
 
 from neuroexapt import Attend, Deepen, Grower, GrowthConfig, LivingModel, Split, Widen
@@ -55,7 +56,7 @@ class Run:
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        torch.manual_seed(self.seed)
+        seed_(self.seed)
         self.held_out = self.problem.draw(HELD_OUT, generator_for(self.seed, 1))
         self.living = LivingModel(self.problem.build(), self.held_out[0][:4])
         self.optimizer = torch.optim.Adam(self.living.parameters(), lr=self.problem.rate)

@@ -1,13 +1,14 @@
 """A small network and its data, for tests of growth."""
 
 import torch
+from seeding import seed_
 from torch import Tensor, nn
 
 CRITERION = nn.CrossEntropyLoss()
 
 
 def model() -> nn.Module:
-    torch.manual_seed(0)
+    seed_(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1),
         nn.BatchNorm2d(4),

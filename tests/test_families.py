@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from families import FAMILIES, LEAVES, UNTRACEABLE, Family, Untraceable, scramble_, tensors
+from seeding import seed_
 from torch import Tensor, fx, nn
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -28,7 +29,7 @@ def trace(model: nn.Module, keep: str = "") -> fx.GraphModule:
 
 
 def built(family: Family | Untraceable) -> nn.Module:
-    torch.manual_seed(0)
+    seed_(0)
     return family.build()
 
 
@@ -37,7 +38,7 @@ def run(model: nn.Module, family: Family | Untraceable, dtype=torch.float32) -> 
     example = family.example()
     inputs = example if isinstance(example, tuple) else (example,)
     inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
-    torch.manual_seed(1)
+    seed_(1)
     return list(tensors(model(*inputs)))
 
 

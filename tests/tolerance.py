@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 from families import Family, Untraceable, scramble_, tensors
+from seeding import seed_
 from torch import Tensor, nn
 
 DEVICE = torch.device(os.environ.get("NEUROEXAPT_TEST_DEVICE", "cpu"))
@@ -21,7 +22,7 @@ Outputs: TypeAlias = dict[bool, list[Tensor]]
 
 def built(family: Family | Untraceable, dtype: torch.dtype = torch.float64, seed: int = 0):
     """The family's model with all of its weights and statistics off their initial values."""
-    torch.manual_seed(seed)
+    seed_(seed)
     return scramble_(family.build(), seed).to(DEVICE, dtype)
 
 
@@ -43,7 +44,7 @@ def outputs(model: nn.Module, inputs: Inputs, seed: int = 1) -> Outputs:
     for training in (True, False):
         model.train(training)
         with torch.random.fork_rng(devices=_random_states()), torch.no_grad():
-            torch.manual_seed(seed)
+            seed_(seed)
             found[training] = [t.clone() for t in tensors(model(*(x.clone() for x in inputs)))]
             for buffer, before in buffers:
                 buffer.copy_(before)

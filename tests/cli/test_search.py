@@ -60,7 +60,7 @@ def test_share_of_the_most_frequent_class_may_be_told_otherwise(
 
 
 def test_original_search_is_found_out(capsys: pytest.CaptureFixture[str]):
-    aimed = ["--method", "original", "--epochs", "8", "--out", "run"]
+    aimed = ["--method", "original", "--epochs", "4", "--out", "run"]
     assert main([*QUICK, *aimed]) == 0
     capsys.readouterr()
     assert main(["diagnose", "run"]) == 1

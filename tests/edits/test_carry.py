@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 import torch
 from families import FAMILIES, tensors
+from seeding import seed_
 from tolerance import assert_equal_tensors, assert_same_outputs, built, example_of, outputs
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Muon, Optimizer
@@ -34,7 +35,7 @@ FAMILY = {family.name: family for family in FAMILIES}
 
 def loss_of(living: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> Tensor:
     """A loss without symmetries, with dropout from a seed."""
-    torch.manual_seed(seed)
+    seed_(seed)
     return sum((t * torch.randn_like(t)).sum() + t.square().sum() for t in tensors(living(*inputs)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 import torch
 from families import FAMILIES, Family, tensors
+from seeding import seed_
 from tolerance import (
     Inputs,
     Outputs,
@@ -125,7 +126,7 @@ def gradients(subject: Subject) -> dict[int, Tensor]:
     """
     twin = copy.deepcopy(subject.living).train()
     for seed in range(3):
-        torch.manual_seed(seed)
+        seed_(seed)
         found = tensors(twin(*(x.clone() for x in subject.inputs)))
         sum((t * torch.randn_like(t)).sum() for t in found).backward()
     names = dict(subject.living.named_parameters())

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from families import scramble_
+from seeding import seed_
 from tolerance import assert_equal_tensors, assert_same_outputs, outputs
 from torch import Tensor, nn
 
@@ -426,9 +427,9 @@ def test_newborns_of_equal_edits_differ():
 
 def test_edit_is_determined_by_its_seed():
     def weights(seed: int) -> list[Tensor]:
-        torch.manual_seed(0)
+        seed_(0)
         living = LivingModel(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), ROWS)
-        torch.manual_seed(seed + 1)  # the global state must not matter
+        seed_(seed + 1)  # the global state must not matter
         living.apply(Widen(group="0", count=1), seed=7)
         living.apply(Split(group="0", units=(0,)), seed=seed)
         living.apply(Deepen(after="1"), seed=8)
@@ -490,7 +491,7 @@ def test_edit_that_gives_a_broken_model_is_refused():
 
 
 def test_connection_follows_other_input_sizes_than_the_example():
-    torch.manual_seed(0)
+    seed_(0)
     model = nn.Sequential(
         nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.Upsample(scale_factor=4)
     )

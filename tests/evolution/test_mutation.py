@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,10 +127,12 @@ def test_shrink_prefers_what_saves_most_for_the_loss(policy: str, preferred: boo
     config = GrowthConfig(policy=policy, share=0.5)
     pruned: Counter[str] = Counter()
     useless = 0
+    living = LivingModel(net, data[0][0][:2])
+    on = Sensed.of(living, data, CRITERION, config, Budget(), 64)
     for seed in range(40):
-        living = LivingModel(copy.deepcopy(net), data[0][0][:2])
-        on = Sensed.of(living, data, CRITERION, config, Budget(), 64)
-        (change,) = shrink(on, 1, drawn_from(seed), none).changes
+        (change,) = shrink(
+            replace(on, living=copy.deepcopy(living)), 1, drawn_from(seed), none
+        ).changes
         pruned[change.edit.group] += 1
         useless += set(change.edit.units) <= set(range(4))
     assert set(pruned) == {"0", "2", "5"}

@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from families import FAMILIES
+from seeding import seed_
 from tolerance import built, example_of
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
@@ -65,7 +66,7 @@ def test_shapes_after_edits_are_those_recorded_from_scratch(family):
 
 
 def small_net() -> nn.Sequential:
-    torch.manual_seed(0)
+    seed_(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
         nn.ReLU(),
@@ -145,7 +146,7 @@ class Counting(Scaled):
 
 
 def with_leaf(leaf: type[Scaled], width: int = 4) -> LivingModel:
-    torch.manual_seed(0)
+    seed_(0)
     net = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, width), leaf(width))
     living = LivingModel(net, torch.zeros(2, 3), leaves=(Scaled,))
     living.cost()

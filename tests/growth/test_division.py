@@ -1,5 +1,6 @@
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from families import scramble_
 from torch import Tensor, nn
 
-from neuroexapt import DataError, EditError, LivingModel, Split, replay
+from neuroexapt import ChannelGroup, DataError, EditError, LivingModel, Split, replay
 from neuroexapt.growth import InformationEntropyNeuronDivision
 from neuroexapt.growth.division import propose_splits
 from neuroexapt.signals import Readings, sense
@@ -51,9 +52,14 @@ def readings(**entropy: list[float]) -> Readings:
     return Readings(tensors, dead, {}, (), 1.0, 1.0, 128, 0, 0.0)
 
 
+@cache
+def groups() -> tuple[ChannelGroup, ...]:
+    return living().groups
+
+
 def proposals(found: Readings, threshold=0.6, probability=1.0, most=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return propose_splits(found, living().groups, threshold, probability, most, generator)
+    return propose_splits(found, groups(), threshold, probability, most, generator)
 
 
 # Proposals

@@ -389,9 +389,18 @@ def trained(growing: Grower, epochs: range) -> None:
         growing.step(batches(6), 0.1 * epoch, loss=1 / (1 + epoch), train_flops=1e10 * (epoch + 1))
 
 
-def test_arbiter_records_what_it_predicted_and_what_followed_beyond_the_trend() -> None:
+@pytest.fixture(scope="module")
+def unbroken() -> Grower:
+    """The arbiter's after nine epochs; not to be changed."""
     growing = arbitrated()
     trained(growing, range(9))
+    return growing
+
+
+def test_arbiter_records_what_it_predicted_and_what_followed_beyond_the_trend(
+    unbroken: Grower,
+) -> None:
+    growing = unbroken
     first = [growth for growth in growing.growths if growth.epoch == 3]
     assert first, "few samples speak for growth as they speak against it"
     assert all(growth.predicted > 0 and growth.scale == 1 for growth in first)
@@ -403,9 +412,8 @@ def test_arbiter_records_what_it_predicted_and_what_followed_beyond_the_trend() 
     assert all(growth.scale != 1 for growth in later), "what followed was learnt from"
 
 
-def test_arbiter_resumes_as_if_unbroken() -> None:
-    unbroken, broken = arbitrated(), arbitrated()
-    trained(unbroken, range(9))
+def test_arbiter_resumes_as_if_unbroken(unbroken: Grower) -> None:
+    broken = arbitrated()
     trained(broken, range(4))
     state = json.loads(json.dumps(broken.state_dict()))
     again = Grower(broken.living, broken.optimizer, CRITERION, broken.budget, broken.config, seed=3)

@@ -20,7 +20,7 @@ out = Path(sys.argv[1])
 def run():
     return resume(out) if (out / "config.json").exists() else grow(quick(), out)
 
-print(killed_until_it_ends(run, 0.2, 1.2))
+print(killed_until_it_ends(run, 0.25, 1.35))
 """
 
 
@@ -90,7 +90,7 @@ def test_rewind_killed_before_any_of_its_changes_ends_as_if_unbroken(tmp_path: P
     fourth = original / "checkpoints" / "epoch-0004"
     # With this seed the fifth epoch is the best, which has to stay as long as the sixth does.
     keep = StopAt("trained", 5, lambda: shutil.copytree(fourth, aside))
-    summary = grow(quick(seed=20), original, keep)
+    summary = grow(quick(seed=21, recipe={"batch_size": 256}), original, keep)
     assert summary.best_checkpoint == "checkpoints/epoch-0005"
     shutil.copytree(aside, fourth)
     forking(REWINDING, original, tmp_path / "killed")

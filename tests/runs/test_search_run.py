@@ -13,6 +13,7 @@ from neuroexapt.errors import RunError, SearchError, TraceError, TrainingError
 from neuroexapt.runs import (
     SearchSummary,
     SilentSearch,
+    TrackedSearch,
     configure_search,
     load_model,
     read_events,
@@ -150,19 +151,24 @@ def test_search_of_an_older_version_is_read_and_resumed(unbroken: Path, tmp_path
     assert isinstance(reopen_search(out), SearchSummary)
 
 
-@pytest.mark.parametrize("epoch", [4, 8])
-def test_resumed_search_ends_as_if_unbroken(unbroken: Path, tmp_path: Path, epoch: int):
-    """Broken off after it has grown, and in the final phase."""
+def test_resumed_search_ends_as_if_unbroken(unbroken: Path, tmp_path: Path):
+    """Broken off after it has grown, and in the final phase again."""
     out = tmp_path / "run"
     with pytest.raises(StoppedError):
-        start_search(quick(), out).finish(StopAfter(epoch))
-    again = reopen_search(out)
-    assert not isinstance(again, SearchSummary)
-    again.finish()
+        start_search(quick(), out).finish(StopAfter(4))
+    with pytest.raises(StoppedError):
+        reopened(out).finish(StopAfter(8))
+    reopened(out).finish()
     assert weights(out) == weights(unbroken)
     for mine, theirs in zip(told(out), told(unbroken), strict=True):
         assert mine == theirs
     assert summary(out) == summary(unbroken)
+
+
+def reopened(folder: Path) -> TrackedSearch:
+    again = reopen_search(folder)
+    assert not isinstance(again, SearchSummary)
+    return again
 
 
 def test_resume_of_a_finished_search_gives_its_summary(unbroken: Path):
@@ -182,9 +188,9 @@ def test_load_model_is_what_was_tested(unbroken: Path):
 def test_read_search_tells_of_one_that_goes_on(tmp_path: Path):
     out = tmp_path / "run"
     with pytest.raises(StoppedError):
-        start_search(quick(), out).finish(StopAfter(3))
+        start_search(quick(), out).finish(StopAfter(2))
     history = read_search(out)
-    assert [record.epoch for record in history.epochs] == [0, 1, 2, 3]
+    assert [record.epoch for record in history.epochs] == [0, 1, 2]
     assert history.config == quick().search
 
 
@@ -356,8 +362,9 @@ def test_search_may_be_told_not_to_grow(settings):
 @pytest.mark.parametrize("method", ["original", "darts"])
 def test_other_methods_run_to_their_end(tmp_path: Path, method: str):
     config = configure_search(
-        {"data": "digits", "space": "aso-se", "channels": 2, "method": method, "epochs": 3}
-        | {"device": str(DEVICE), "measure_every": 0}
+        {"data": "digits", "space": "aso-se", "channels": 2, "cells": 2, "method": method}
+        | {"epochs": 3, "device": str(DEVICE), "measure_every": 0}
+        | {"search": {"recipe": {"batch_size": 128}}}
     )
     found = start_search(config, tmp_path / "run").finish()
     assert (found.method, found.epochs, found.expansions) == (method, 3, 0)

@@ -47,9 +47,9 @@ def digits(batch_size: int, count: int = 300) -> Loaders:
     return train, held_out
 
 
-def searching(config: SearchConfig, operations: tuple[str, ...] = OPERATIONS) -> Searching:
+def searching(config: SearchConfig, num_cells: int = 2) -> Searching:
     torch.manual_seed(0)
-    network = aso_se(in_channels=1, channels=4, num_cells=2, operations=operations)
+    network = aso_se(in_channels=1, channels=4, num_cells=num_cells, operations=OPERATIONS)
     return Searching(network, config, torch.zeros(2, 1, 8, 8))
 
 
@@ -58,15 +58,16 @@ QUICK = SearchConfig(
 )
 
 
-def trained(config: SearchConfig, loaders: Loaders) -> Searching:
-    search = searching(config)
+def trained(config: SearchConfig, loaders: Loaders, num_cells: int = 2) -> Searching:
+    search = searching(config, num_cells)
     list(search.run(*loaders))
     return search
 
 
 def test_original_names_the_planted_causes():
     loaders = digits(batch_size=4)
-    found = ASOSEDiagnostics().diagnose(trained(original(epochs=20), loaders), *loaders)
+    search = trained(original(epochs=20), loaders, num_cells=1)
+    found = ASOSEDiagnostics().diagnose(search, *loaders)
     assert found.is_critical
     assert found["leakage"].severity == "critical"
     assert found["too few alpha steps"].severity == "warning"
@@ -81,7 +82,7 @@ def test_original_names_the_planted_causes():
 
 def test_improved_stays_quiet():
     loaders = digits(batch_size=25)
-    search = trained(SearchConfig(), loaders)
+    search = trained(SearchConfig(), loaders, num_cells=1)
     found = ASOSEDiagnostics().diagnose(search, *loaders)
     assert not found.is_critical, found.with_severity("critical")
     for check in ("not learning", "leakage", "shared samples", "Gumbel saturation"):
@@ -90,7 +91,7 @@ def test_improved_stays_quiet():
 
 
 def test_darts_loses_by_deriving_though_it_learns():
-    loaders = digits(batch_size=25)
+    loaders = digits(batch_size=25, count=150)
     found = ASOSEDiagnostics().diagnose(trained(darts(epochs=8), loaders), *loaders)
     assert found["not learning"].severity == "ok"
     assert found["discretisation gap"].value > 0.1
@@ -253,7 +254,7 @@ def test_looking_leaves_everything_as_it_was(config):
 def test_search_goes_on_as_if_nobody_had_looked():
     ends = []
     for looks in (False, True):
-        loaders = digits(25)
+        loaders = digits(25, count=100)
         search = searching(QUICK)
         for _ in search.run(*loaders):
             if looks:

@@ -57,6 +57,12 @@ def measured() -> Searching:
     return searched(QUICK)
 
 
+@pytest.fixture(scope="module")
+def watched() -> Searching:
+    """Likewise, measured after each epoch."""
+    return searched(QUICK.model_copy(update={"measure": MeasureConfig(every=1, samples=16)}))
+
+
 def without(record: SearchEpoch) -> dict[str, object]:
     return record.model_dump(exclude={"seconds", "measured"})
 
@@ -133,21 +139,18 @@ def test_records_of_a_measured_search_allow_every_check(measured):
     assert found.eigenvalue == last.eigenvalue
 
 
-def test_curvature_is_told_by_four_measurements():
-    search = searched(QUICK.model_copy(update={"measure": MeasureConfig(every=1, samples=16)}))
-    found = diagnose_history(SearchHistory(config=search.config, epochs=tuple(search.history)))
-    values = [r.measured.eigenvalue for r in search.history if r.measured]
+def test_curvature_is_told_by_four_measurements(watched):
+    found = diagnose_history(SearchHistory(config=watched.config, epochs=tuple(watched.history)))
+    values = [r.measured.eigenvalue for r in watched.history if r.measured]
     assert len(values) == 6
     windows = [sum(values[i : i + 3]) for i in range(4)]
     assert found["curvature"].value == pytest.approx(windows[3] / windows[0])
 
 
-def test_live_diagnosis_knows_what_was_measured_on_the_way():
-    config = QUICK.model_copy(update={"measure": MeasureConfig(every=1, samples=16)})
-    search = searched(config)
-    found = ASOSEDiagnostics(samples=16).diagnose(search, resident(0), resident(1))
+def test_live_diagnosis_knows_what_was_measured_on_the_way(watched):
+    found = ASOSEDiagnostics(samples=16).diagnose(watched, resident(0), resident(1))
     assert found["curvature"].severity != "not measured"
-    plain = searched(config.model_copy(update={"measure": None, "epochs": 2, "final": None}))
+    plain = searched(QUICK.model_copy(update={"measure": None, "epochs": 2, "final": None}))
     told = ASOSEDiagnostics(samples=16).diagnose(plain, resident(0), resident(1))["curvature"]
     assert "diagnose with this object after every epoch" in told.meaning
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from families import FAMILIES, LEAVES
+from seeding import seed_
 from small import CRITERION, batches, model
 from torch import Tensor, nn
 
@@ -122,7 +123,7 @@ def test_gain_of_all_at_once_is_the_gain_of_each_alone():
 
 def test_widen_gain_has_a_closed_form():
     """Between linear layers the outgoing gradient is the error's product with the newborns."""
-    torch.manual_seed(0)
+    seed_(0)
     net = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 2, bias=False)).double()
     living = LivingModel(net, torch.zeros(2, 3).double())
     x, y = torch.randn(2, 40, 3).double(), torch.randn(2, 40, 2).double()
@@ -169,7 +170,7 @@ def test_gain_of_pure_noise_is_within_its_error():
 
 def test_gain_finds_where_width_is_missing():
     """One layer is a bottleneck: widening it gains more than widening its wide neighbours."""
-    torch.manual_seed(0)
+    seed_(0)
     teacher = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 4))
     student = nn.Sequential(
         nn.Linear(8, 32),
@@ -198,7 +199,7 @@ def test_gain_finds_where_width_is_missing():
 
 def test_what_the_last_layer_can_follow_is_no_gain_beyond_it():
     """Only the last layer is off: whatever would help at once, training on does as well."""
-    torch.manual_seed(0)
+    seed_(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
     x = torch.randn(1024, 4)
     with torch.no_grad():
@@ -231,7 +232,7 @@ def test_gain_refuses_what_it_can_not_measure():
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_gain_on_every_family(family):
     """All groups widened and split at once, in float64: the attached model computes the same."""
-    torch.manual_seed(0)
+    seed_(0)
     living = LivingModel(family.build().double(), _doubled(family.example()), leaves=LEAVES)
     names = [group.name for group in living.groups if group.frozen is None]
     edits = [Widen(group=name, count=2) for name in names]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from families import FAMILIES, scramble_
+from seeding import seed_
 from small import model
 from torch import nn
 
@@ -37,7 +38,7 @@ def test_tangent_kernel_is_the_product_of_explicit_jacobians():
 @pytest.mark.parametrize("name", ["resnet_basic", "mobilenet_v3", "densenet", "convnext"])
 def test_tangent_kernel_of_families(name):
     (family,) = (family for family in FAMILIES if family.name == name)
-    torch.manual_seed(0)
+    seed_(0)
     net = scramble_(family.build()).double().eval()
     inputs = family.example().double()
     torch.testing.assert_close(tangent_kernel(net, inputs), explicit(net, inputs))
@@ -58,7 +59,7 @@ def test_kernel_of_repeated_samples_is_singular():
 
 
 def test_kernel_tells_a_trainable_network_from_a_saturated_one():
-    torch.manual_seed(0)
+    seed_(0)
     healthy = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 2))
     saturated = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 2))
     with torch.no_grad():

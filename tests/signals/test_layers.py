@@ -1,6 +1,7 @@
 import pytest
 import torch
 from families import FAMILIES, LEAVES, Family
+from seeding import seed_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,12 +15,12 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: fam
 
 def living(family: Family | str) -> LivingModel:
     family = BY_NAME[family] if isinstance(family, str) else family
-    torch.manual_seed(0)
+    seed_(0)
     return LivingModel(family.build(), family.example(), leaves=LEAVES)
 
 
 def sequential() -> LivingModel:
-    torch.manual_seed(0)
+    seed_(0)
     return LivingModel(
         nn.Sequential(
             nn.Conv2d(3, 4, 3, padding=1),

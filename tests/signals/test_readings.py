@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, LEAVES, Family, scramble_, tensors
+from seeding import seed_
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +27,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: fam
 
 
 def net() -> nn.Sequential:
-    torch.manual_seed(0)
+    seed_(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
         nn.BatchNorm2d(4),
@@ -192,7 +193,7 @@ def test_sense_significant_is_what_exceeds_the_noise_floor() -> None:
 
 def test_sense_correlation_is_one_where_all_maps_are_homogeneous() -> None:
     """Euler: without biases, the gain of every layer before the output is the output's own."""
-    torch.manual_seed(0)
+    seed_(0)
     layers = [nn.Linear(6, 6, bias=False) for _ in range(4)]
     model = nn.Sequential(
         layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2], nn.ReLU(), layers[3]
@@ -240,7 +241,7 @@ def test_sense_in_place_operations_change_nothing() -> None:
     found = []
     data = [(torch.randn(32, 3, 8), torch.randint(3, (32,)))]
     for in_place in (True, False):
-        torch.manual_seed(0)
+        seed_(0)
         model = scramble_(Overwritten(in_place))
         found.append(sense(LivingModel(model, torch.randn(2, 3, 8)), data, CRITERION))
     first, second = found
@@ -257,7 +258,7 @@ def test_sense_in_place_operations_change_nothing() -> None:
 
 @each_family
 def test_sense_reads_every_family(family: Family) -> None:
-    torch.manual_seed(0)
+    seed_(0)
     model = LivingModel(scramble_(family.build()), family.example(), leaves=LEAVES)
     found = sense(model, [(family.example(), None)] * 2, output_losses)
     for group in model.groups:
@@ -420,7 +421,7 @@ def test_sense_leaves_random_numbers() -> None:
     def seed() -> None:
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002
-        torch.manual_seed(0)
+        seed_(0)
 
     model = living()
     seed()
@@ -433,7 +434,7 @@ def test_sense_leaves_random_numbers() -> None:
 def test_sense_twice_reads_the_same() -> None:
     model = living()
     loader = DataLoader(TensorDataset(*batches(1, 64)[0]), batch_size=16, shuffle=True)
-    torch.manual_seed(0)
+    seed_(0)
     first, second = sense(model, loader, CRITERION), sense(model, loader, CRITERION)
     assert first.correlations == second.correlations
     for group, entropy in first.entropy.items():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from families import FAMILIES, LEAVES
+from seeding import seed_
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
@@ -12,7 +13,7 @@ from neuroexapt.signals.remainder import Remainder, gradients_through, remainder
 
 
 def test_remainder_is_the_residual_of_least_squares():
-    torch.manual_seed(0)
+    seed_(0)
     features, gradient = torch.randn(64, 3).double(), torch.randn(64, 2).double()
     design = torch.cat([torch.ones(64, 1).double(), features], 1)
     expected = gradient - design @ torch.linalg.lstsq(design, gradient).solution
@@ -20,7 +21,7 @@ def test_remainder_is_the_residual_of_least_squares():
 
 
 def test_remainder_takes_away_no_more_directions_than_the_data_tell_apart():
-    torch.manual_seed(0)
+    seed_(0)
     gradient = torch.randn(64, 2).double()
     left = remainder(gradient, torch.randn(64, 64).double())
     assert left.square().sum() > 0.7 * gradient.square().sum()
@@ -65,7 +66,7 @@ def _inputs(x):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_remainder_on_every_family(family):
     """Each output's remainder has a mean of zero in every channel, whatever computes it."""
-    torch.manual_seed(0)
+    seed_(0)
     living = LivingModel(family.build(), family.example(), leaves=LEAVES)
     rest = Remainder(living)
     remaining = rest.of(living.example_inputs)
