@@ -21,7 +21,7 @@ race-quick: $(VENV)/.dev ## Race growing networks against others on digits, into
 	$(BIN)/python benchmarks/race run --quick
 
 test: $(VENV)/.dev ## Run the tests and the doctests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	$(BIN)/ruff check
