@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from neuroexapt.signals import Gains
 
@@ -34,7 +34,7 @@ class Look:
     def of(cls, gains: Gains) -> "Look":
         """What a measurement of gains showed."""
         freedom = max(gains.num_parts - 1, 1)
-        bound = t.isf(CHANCE / 4 / max(len(gains.found), 1), freedom)
+        bound = -stdtrit(freedom, CHANCE / 4 / max(len(gains.found), 1))
         return cls(
             gains.num_samples,
             whole=_in_errors(*gains.together),
@@ -77,7 +77,7 @@ def anything_to_gain(looks: Sequence[Look]) -> bool | None:
     weights = np.sqrt([look.num_samples for look in latest])
     scores = np.array([[look.whole, look.beyond] for look in latest])
     together = weights @ scores / np.linalg.norm(weights)
-    return bool(together.max() > norm.isf(CHANCE / 4)) or any(look.alone for look in latest)
+    return bool(together.max() > -ndtri(CHANCE / 4)) or any(look.alone for look in latest)
 
 
 def _in_errors(value: float, error: float) -> float:

@@ -18,7 +18,6 @@ from statistics import fmean
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import theilslopes
 
 from neuroexapt.search.logs import SearchRun
 
@@ -169,6 +168,8 @@ class CollapseRule:
         gaps = [_gap(*pair) for pair in run.errors()][round(self.warm_up * run.num_epochs) :]
         if len(gaps) < FEWEST:
             return None
+        from scipy.stats import theilslopes  # takes a second to import
+
         return float(theilslopes(gaps, alpha=self.confidence)[2]) * run.num_epochs
 
     def _span(self, run: SearchRun) -> int:
