@@ -115,6 +115,31 @@ def test_errors_say_what_to_do():
     with pytest.raises(ValueError, match="share 2"):
         PerformanceBreakthroughSystem(share=2)
     with pytest.raises(ValueError, match="window is 3"):
-        system(window=3).detect_performance_plateau(LEVEL)
+        system(window=3)
+    with pytest.raises(ValueError, match="num_batches 0"):
+        system(num_batches=0)
+    with pytest.raises(ValueError, match="isn't finite in every epoch"):
+        system().detect_performance_plateau([*LEVEL, float("nan")])
     with pytest.raises(DataError, match="no batch"):
         PerformanceBreakthroughSystem([]).identify_overloaded_neurons(living())
+
+
+def test_optimizers_of_other_models_are_refused_by_every_strategy():
+    grown, other = living(), torch.optim.SGD(living().parameters(), lr=0.1)
+    for strategy in (
+        system().add_residual_blocks,
+        system().inject_attention_mechanisms,
+        system().evolve_activation_functions,
+    ):
+        with pytest.raises(EditError, match="none of this model's"):
+            strategy(grown, other)
+    assert grown.edits == ()
+
+
+def test_expansion_that_failed_is_tried_again():
+    broken = PerformanceBreakthroughSystem([], entropy_threshold=0.1)
+    grown = living()
+    with pytest.raises(DataError):
+        broken.attempt_architecture_expansion(grown, LEVEL)
+    broken.train_loader = batches()
+    assert broken.attempt_architecture_expansion(grown, LEVEL)

@@ -7,8 +7,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from seeding import seed_
 from small import CRITERION, batches, model
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -445,6 +447,74 @@ def test_newborns_are_warmed_up_by_default() -> None:
     assert growing.nursery.broods
     assert growing.nursery.policy.factor(0) == pytest.approx(0.1)
     assert growing.nursery.policy.factor(100) == 1
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), torch.tensor(0.5)])
+def test_numbers_of_numpy_and_torch_are_numbers(number: Any) -> None:
+    growing = grower()
+    assert growing.step(batches(), metric=number, loss=number)
+    assert json.loads(json.dumps(growing.state_dict()))
+
+
+@pytest.mark.parametrize("progress", [5, -0.1, float("nan")])
+def test_progress_that_is_no_share_is_refused(progress: float) -> None:
+    growing = grower()
+    with pytest.raises(ValueError, match="give the share that is done, from 0 to 1"):
+        growing.step(batches(), metric=0.1, progress=progress)
+    assert growing.stopped is None
+
+
+def test_budget_of_flops_that_nobody_tells_of_is_refused() -> None:
+    growing = grower(budget=Budget(train_flops=1e9))
+    with pytest.raises(ValueError, match="none are told; give train_flops"):
+        growing.step(batches(), metric=0.1)
+    assert growing.living.edits == ()
+
+
+def test_config_may_be_a_mapping() -> None:
+    living = LivingModel(model(), batches()[0][0][:4])
+    growing = Grower(living, None, CRITERION, config={"every": 1, "policy": "entropy"})
+    assert growing.step(batches(), metric=0.1)
+
+
+def test_state_is_written_after_edits_of_others() -> None:
+    growing = grower()
+    growing.step(batches(), metric=0.1)
+    growing.living.apply(Widen(group="0", count=2), growing.optimizer)
+    names = {name for name, _ in growing.living.named_parameters()}
+    written = json.loads(json.dumps(growing.state_dict()))["nursery"]
+    assert {brood["parameter"] for brood in written} <= names
+
+
+def test_single_samples_are_sensed() -> None:
+    singles = [(x[None], y[None]) for x, y in zip(*batches(1)[0], strict=True)]
+    assert grower().step(singles, metric=0.1)
+
+
+def test_what_the_arbiter_finds_impossible_is_kept() -> None:
+    """A sequence whose positions the head has averaged: nothing before connects to behind it."""
+
+    class Averaged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+            self.last = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.second(torch.relu(self.first(x))))
+            x = x.mean(1)
+            return self.last(torch.relu(self.third(x)))
+
+    seed_(0)
+    data = [(torch.randn(64, 5, 3), torch.randint(2, (64,))) for _ in range(4)]
+    living = LivingModel(Averaged(), data[0][0][:4])
+    config = GrowthConfig(every=1, policy="arbiter", kinds=("connect",))
+    growing = Grower(living, None, CRITERION, config=config)
+    for _ in range(4):
+        assert not growing.step(data, metric=0.1)
+    assert {refusal.cause for refusal in growing.refusals} == {"fit"}
+    assert growing.stopped is not None
+    assert "nothing can be proposed" not in growing.stopped
 
 
 @pytest.mark.parametrize("loss", [float("nan"), "low"])

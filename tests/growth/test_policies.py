@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from seeding import seed_
 from small import CRITERION, batches, model
 from torch import nn
 
@@ -24,10 +25,12 @@ from neuroexapt import (
 from neuroexapt.edits.activate import blends
 from neuroexapt.growth import POLICIES, arbiter
 from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth, thinned
+from neuroexapt.growth.nominate import nominate_settling, nominate_widening
 from neuroexapt.growth.prior import Prior
 from neuroexapt.growth.proposal import Proposal
 from neuroexapt.growth.situation import Situation
 
+ROWS = torch.zeros(2, 2)
 EVEN = Prior(
     horizon=300,
     kinds=dict.fromkeys(
@@ -74,19 +77,20 @@ def situation(
     living: LivingModel | None = None,
     data: list[Any] | None = None,
     config: GrowthConfig | None = None,
+    criterion: Any = CRITERION,
     **given: Any,
 ) -> Situation:
     living = living or trained()
     data = data or task()
     defaults = {
-        "criterion": CRITERION,
+        "criterion": criterion,
         "config": config or GrowthConfig(policy="arbiter"),
         "budget": Budget(),
         "generator": torch.Generator().manual_seed(0),
         "scales": MappingProxyType({"other": 1.0}),
         "elasticity": None,
     }
-    readings = sense(living, data, CRITERION, num_batches=len(data))
+    readings = sense(living, data, criterion, num_batches=len(data))
     return Situation(living, readings, data, **(defaults | given))
 
 
@@ -208,6 +212,52 @@ def test_arbiter_removes_dead_units_even_while_growth_pays(even):
     change = living.apply(found[0].edit)
     torch.testing.assert_close(living.eval()(task()[0][0]), outputs, rtol=1e-4, atol=1e-5)
     assert change.macs_after < change.macs_before
+
+
+def test_arbiter_keeps_constant_units_that_have_a_say(even):
+    """Behind a tanh, or with a shift behind a norm, a unit may be constant and needed."""
+    seed_(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    with torch.no_grad():
+        net[0].bias[3], net[0].weight[3] = 30.0, 0.0
+        net[2].weight[:, 3] = torch.tensor([4.0, -4.0, 0.0])
+    data = [(torch.randn(256, 4), torch.randint(3, (256,)))]
+    given = situation(LivingModel(net, data[0][0][:4]), data, GrowthConfig(kinds=("prune",)))
+    assert given.readings.dead["0"].tolist() == [False] * 3 + [True] + [False] * 2
+    assert all(3 not in proposal.edit.units for proposal in rank_by_worth(given).proposals)
+
+
+def test_arbiter_takes_a_loss_of_nothing_and_refuses_one_below(even):
+    living = LivingModel(nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)), ROWS)
+    data = [(torch.randn(256, 2), torch.zeros(256, dtype=torch.int64))]
+    for given, criterion in ((0.0, 0.0), (-1.0, -1.0)):
+        found = situation(
+            living, data, criterion=lambda outputs, _y, c=criterion: 0 * outputs.sum() + c
+        )
+        assert found.readings.loss == given
+        if given < 0:
+            with pytest.raises(ValueError, match=r"the loss is -1, .*add a constant"):
+                rank_by_worth(found)
+        else:
+            assert all(p.edit.kind == "prune" for p in rank_by_worth(found).proposals)
+
+
+def test_nothing_is_widened_for_frozen_readers():
+    """New units' outgoing weights begin at zero, and would stay there."""
+    living = trained()
+    living.get_submodule("9").requires_grad_(False)
+    named = {p.edit.group for p in nominate_widening(situation(living).readings, living, 0.5)}
+    assert named == {"0", "3"}
+
+
+def test_blends_at_their_ends_are_ended(even):
+    living = trained()
+    living.apply(Activate(node="4", to="silu"))
+    (blend,) = blends(living).values()
+    for amount in (0.0, 1.0):
+        with torch.no_grad():
+            blend.amount.fill_(amount)
+        assert [p.edit.kind for p in nominate_settling(living)] == ["settle"]
 
 
 def test_blends_are_given_time_before_they_are_ended(even):

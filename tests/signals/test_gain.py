@@ -248,3 +248,33 @@ def test_gain_on_every_family(family):
 def _doubled(example):
     given = example if isinstance(example, tuple) else (example,)
     return tuple(x.double() if x.is_floating_point() else x for x in given)
+
+
+def test_gain_leaves_random_numbers_and_goes_by_the_models_own_modes():
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU())
+            self.head = nn.Linear(6, 2)
+
+        def train(self, mode: bool = True) -> "Kept":
+            super().train(mode)
+            self.body[1].eval()
+            return self
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x))
+
+    seed_(0)
+    net = Kept()
+    net.body[1].running_mean.fill_(1.0)
+    x, y = torch.randn(64, 4), torch.randint(2, (64,))
+    living = LivingModel(net.train(), x[:2])
+    before = torch.get_rng_state()
+    edits = [Widen(group="body.0", count=2), Deepen(after="body.2")]
+    found = growth_gain(living, edits, [(x, y)], CRITERION, parts=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    halves = [
+        CRITERION(net(part), target) for part, target in zip(x.split(32), y.split(32), strict=True)
+    ]
+    assert found.loss == pytest.approx(float(sum(halves).detach()) / 2, rel=1e-5)

@@ -1,5 +1,6 @@
 """The arbiter: of everything that might change, what saves most for its cost, and is worth it."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
 from neuroexapt.growth.evidence import Look, anything_to_gain
-from neuroexapt.growth.fitting import num_units
+from neuroexapt.growth.fitting import check_flops, num_units
 from neuroexapt.growth.prior import (
     Features,
     growing_features,
@@ -37,6 +38,8 @@ FEWEST_TO_PRUNE = 256
 """With fewer samples, a unit may only seem to be of no use."""
 LEAST = 1e-6
 """A loss of less is taken for this."""
+UNCHANGED = 1e-4
+"""By how much outputs may differ without units that are said to be of no use."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,19 @@ def rank_by_worth(situation: Situation) -> Ranking:
     fall by. Nothing pays once enough samples have shown that there is nothing to gain
     (`anything_to_gain`); before that, a network is taken to be as small as its user says.
 
-    Dead units go at any time. Others are pruned only if no growth pays: while a network is too
-    small, what its least units lose it now is less than what they will. Then they go if the compute
-    that they take is worth more than the loss that they save.
+    Dead units go at any time, if outputs are the same without them: one that is constant, but not
+    zero, has a say. Others are pruned only if no growth pays: while a network is too small, what
+    its least units lose it now is less than what they will. Then they go if the compute that they
+    take is worth more than the loss that they save.
+
+    Raises:
+        ValueError: if the loss is negative.
     """
+    if situation.readings.loss < 0:
+        raise ValueError(
+            f"the loss is {situation.readings.loss:.3g}, and the arbiter reckons in shares of it: "
+            "add a constant to the criterion, so that it isn't negative, or take another policy"
+        )
     growing = thinned(candidates(situation), situation)
     gains = growth_gain(
         situation.living,
@@ -104,17 +116,19 @@ def rank_by_worth(situation: Situation) -> Ranking:
         _on_growth(gain, evidence[id(gain.edit)], gains, anything is not False, situation)
         for gain in gains.found
     ]
-    verdicts += _on_settling(situation) + _on_dead_units(situation)
+    dead, checking = _on_dead_units(situation)
+    verdicts += _on_settling(situation) + dead
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
         verdicts += _on_pruning(situation)
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(
         list(one_a_place(paying)),
-        _why_nothing(ordered, situation),
-        gains.flops,
+        _why_nothing(ordered, gains, situation),
+        gains.flops + checking,
         look=look,
         exhausted=anything is False,
+        refused=gains.refused,
     )
 
 
@@ -161,7 +175,9 @@ def _on_growth(
     gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
 ) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(growing_features(gain, gains.largest, gains.loss, cost), on)
+    saving, scale = _predicted(
+        growing_features(gain, gains.largest, max(gains.loss, LEAST), cost), on
+    )
     compute = math.log1p(gain.macs / max(cost.macs, 1))
     price = compute * _exchange(on)
     proposal = Proposal(
@@ -226,7 +242,7 @@ def rank_pruning(on: Situation) -> list[Proposal]:
 
 def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
     """For each group, with the share of compute that is saved, and that of the loss it costs."""
-    living, cost, loss = on.living, on.living.cost(), on.readings.loss
+    living, cost, loss = on.living, on.living.cost(), max(on.readings.loss, LEAST)
     positions = positions_of(living.graph_module, living.example_inputs.batch_size)
     for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
         assert isinstance(proposal.edit, Prune), "nominated as such"
@@ -255,12 +271,18 @@ def _on_settling(on: Situation) -> list[Verdict]:
     return [Verdict(proposal, 0.0, pays=True) for proposal in found]
 
 
-def _on_dead_units(on: Situation) -> list[Verdict]:
-    """Units that never change: they take compute and say nothing."""
+def _on_dead_units(on: Situation) -> tuple[list[Verdict], int]:
+    """Units that never change and aren't missed, and the FLOPs of making sure of that."""
     if "prune" not in on.config.kinds or on.readings.num_samples < FEWEST_TO_PRUNE:
-        return []
-    found = nominate.nominate_dead(on.readings, on.living)
-    return [Verdict(proposal, math.inf, pays=True) for proposal in found]
+        return [], 0
+    found: list[Verdict] = []
+    flops = 0
+    for proposal in nominate.nominate_dead(on.readings, on.living):
+        change = copy.deepcopy(on.living).apply(proposal.edit)
+        flops += check_flops(change)
+        if (change.max_error or 0.0) <= UNCHANGED:
+            found.append(Verdict(proposal, math.inf, pays=True))
+    return found, flops
 
 
 def _predicted(features: Features, on: Situation) -> tuple[float, float]:
@@ -269,10 +291,15 @@ def _predicted(features: Features, on: Situation) -> tuple[float, float]:
     return shipped_prior().saving(features) * scale, scale
 
 
-def _why_nothing(ordered: list[Verdict], on: Situation) -> str:
+def _why_nothing(ordered: list[Verdict], gains: Gains, on: Situation) -> str:
     """Why none of them pays, by the best one."""
     growing = [v for v in ordered if v.proposal.edit.kind not in ("prune", "settle")]
     known = [verdict for verdict in growing if verdict.worth > -math.inf]
+    if not growing and gains.refused:
+        edit, reason = gains.refused[0]
+        return f"none of {len(gains.refused)} proposals fits this model; {edit}: {reason}"
+    if not growing and set(on.config.kinds) <= {"prune"}:
+        return "no unit takes compute that is worth more than what it saves of the loss"
     if not growing:
         return "nothing can be proposed for this model"
     if not known:

@@ -1,6 +1,7 @@
 """Breaking through a plateau: divide units, add blocks, add attention, evolve activations."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from neuroexapt.edits import Attend, Change, Deepen, Split
+from neuroexapt.edits.base import listed
+from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.edits.width import checked_units
 from neuroexapt.edits.width import growable as growable_group
-from neuroexapt.errors import EditError
+from neuroexapt.errors import EditError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth import nominate
 from neuroexapt.growth.division import as_living
@@ -151,6 +154,12 @@ class PerformanceBreakthroughSystem:
         num_batches: int = 2,
         seed: int = 0,
     ) -> None:
+        if window < 5 or num_batches < 1 or size_threshold < 0 or not math.isfinite(min_gain):
+            raise ValueError(
+                f"window is {window}, num_batches {num_batches}, size_threshold {size_threshold} "
+                f"and min_gain {min_gain}; give a window of 5 or more, one batch or more, a "
+                "threshold of 0 or more, and a finite gain"
+            )
         if not (0 <= entropy_threshold <= 1 and 0 < share <= 1 and count >= 0):
             raise ValueError(
                 f"entropy_threshold is {entropy_threshold}, share {share} and count {count}; give "
@@ -180,7 +189,7 @@ class PerformanceBreakthroughSystem:
                 accuracy counts.
 
         Raises:
-            ValueError: if `window` is under 5.
+            ValueError: if a value isn't finite: no plateau, but a failure.
 
         Example:
             >>> system = PerformanceBreakthroughSystem()
@@ -189,7 +198,13 @@ class PerformanceBreakthroughSystem:
             >>> system.detect_performance_plateau([0.8, 0.81, 0.8, 0.79, 0.8, 0.81, 0.8, 0.79])
             True
         """
-        return is_plateau(_values(history), self.window, self.min_gain)
+        values = _values(history)
+        if not all(map(math.isfinite, values)):
+            raise ValueError(
+                "the metric isn't finite in every epoch, which is no plateau; see what went wrong "
+                "in the training, and give the values from before"
+            )
+        return is_plateau(values, self.window, self.min_gain)
 
     def attempt_architecture_expansion(
         self,
@@ -220,8 +235,8 @@ class PerformanceBreakthroughSystem:
             self._seen = 0  # another training's
         if not self.detect_performance_plateau(_values(history)[self._seen :]):
             return []
-        self._seen = len(history)
         overloaded = self.identify_overloaded_neurons(living)
+        self._seen = len(history)
         changes = self.split_neurons(living, overloaded, optimizer)
         if living.cost().params < self.size_threshold:
             changes += self.add_residual_blocks(living, optimizer)
@@ -355,12 +370,15 @@ class PerformanceBreakthroughSystem:
         optimizer: Optimizer | Sequence[Optimizer] | None,
     ) -> list[Change]:
         """Apply the first few that fit: inside a block that was just added, nothing does."""
+        check_optimizers(listed(optimizer), living)
         changes: list[Change] = []
         for proposal in places:
             if len(changes) == self.count:
                 break
             try:
                 changes.append(living.apply(proposal.edit, optimizer, self.seed))
+            except PreservationError:
+                raise
             except EditError as error:
                 logger.info("%s is left out: %s", proposal.edit, error)
         return changes

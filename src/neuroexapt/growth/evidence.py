@@ -50,7 +50,8 @@ def anything_to_gain(looks: Sequence[Look]) -> bool | None:
     """Whether edits could do anything about the loss, beyond noise; None with too few samples.
 
     There are dozens of edits, so that some gain often exceeds two standard errors by chance. Four
-    questions are asked, each of which noise answers with yes in about a quarter of `CHANCE`:
+    questions are asked, each of which noise answers with yes in at most a quarter of `CHANCE` (in
+    far less, since the errors of gains are too large where there is no signal: see `jackknife`):
     whether the edits gain anything together, where many gain a little; and whether any one does,
     where only one kind of edit would help; both of the whole loss and of what the last layer can't
     do about it. Where sensing can afford few samples at a time, the latest looks count together

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -89,7 +89,7 @@ class Grower:
         optimizer: Optimizer | Iterable[Optimizer] | None,
         criterion: Callable[[Tensor, Tensor], Tensor],
         budget: Budget | None = None,
-        config: GrowthConfig | None = None,
+        config: GrowthConfig | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         self.living = as_living(living)
@@ -97,7 +97,7 @@ class Grower:
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else several
         self.criterion = criterion
         self.budget = budget or Budget()
-        self.config = config or GrowthConfig()
+        self.config = GrowthConfig.model_validate(config or {})
         self.seed = seed
         self.growths: list[Growth] = []
         self.refusals: list[Refusal] = []
@@ -139,13 +139,21 @@ class Grower:
                 criterion doesn't take; or nothing at all, as an iterator that is used up.
             TrainingError: if activations or gradients aren't finite.
             EditError: if an optimiser has nothing to do with the model.
-            ValueError: if `metric` or `loss` is no finite number.
+            ValueError: if `metric` or `loss` is no finite number, or `progress` no share; if the
+                budget is of training FLOPs, and `train_flops` isn't given; if the loss is
+                negative, and the arbiter is to weigh it.
         """
-        _check_number("metric", metric)
-        if loss is not None:
-            _check_number("loss", loss)
+        metric = _number("metric", metric)
+        loss = None if loss is None else _number("loss", loss)
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress is {progress}; give the share that is done, from 0 to 1")
         check_optimizers(listed(self.optimizer), self.living)
         self._course.note(metric, loss, train_flops + self.flops if train_flops else 0.0)
+        if self.budget.train_flops is not None and not train_flops:
+            raise ValueError(
+                "the budget limits training FLOPs, but none are told; give train_flops, what "
+                "training has spent so far"
+            )
         if self.stopped is not None:
             return []
         if progress >= self.config.until:
@@ -217,7 +225,11 @@ class Grower:
         self._course.looked = self._course.epoch
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
-        refusals: list[Refusal] = []
+        epoch = self._course.epoch
+        refusals = [
+            Refusal.unfit(edit, reason, epoch)  # type: ignore[arg-type]
+            for edit, reason in ranking.refused
+        ]
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
         limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
         for proposal in ranking.proposals[: TRIES * limit]:
@@ -366,10 +378,16 @@ class Grower:
         self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
 
 
-def _check_number(name: str, value: float) -> None:
-    if not isinstance(value, int | float) or not math.isfinite(value):
+def _number(name: str, value: Any) -> float:
+    """What a user gave as a number, which may be NumPy's or torch's."""
+    try:
+        found = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        found = math.nan
+    if not math.isfinite(found):
         rule = {
             "metric": "larger for a better model, such as the accuracy on held-out data",
             "loss": "the mean loss on held-out data, or leave it out",
         }
         raise ValueError(f"{name} is {value!r}; give a finite number, {rule[name]}")
+    return found

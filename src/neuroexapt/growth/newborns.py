@@ -22,8 +22,9 @@ class Newborns(BaseModel):
             line over `steps`. Below 1 is a warm-up; the default did best on
             one of three networks in `benchmarks/arbiter newborns`, and within the error of the best
             on the others.
-        weight_decay: their weight decay over that time, relative to the others'.
-        steps: optimiser steps of that time; 0 for none.
+        weight_decay: their weight decay over that time, relative to the others'; the default wasn't
+            measured against others.
+        steps: optimiser steps of that time; 0 for none. Nor was this.
         init: where the incoming weights come from of units that a group is widened by: "random", as
             spread as their neighbours'; or "gradmax", towards where the loss falls fastest (see
             `Widen`), for six passes over a batch of what is sensed.
@@ -199,6 +200,7 @@ class Nursery:
                 "age": brood.age,
             }
             for brood in self.broods
+            if id(brood.parameter) in names  # edits that nobody told of took others away
         ]
 
     def load_state_dict(self, state: Sequence[dict[str, Any]], model: nn.Module) -> None:

@@ -44,8 +44,10 @@ def nominate_widening(
     share: float,
     init: Literal["random", "gradmax"] = "random",
 ) -> Iterator[Proposal]:
-    """Add new units, a share of each group."""
+    """Add new units, a share of each group, where trained weights read them."""
     for group in growable(living):
+        if not any(is_trained(living, consumer.tensor) for consumer in group.consumers):
+            continue  # their outgoing weights would stay zero
         evidence = {"entropy": _mean(readings.entropy.get(group.name))}
         yield Proposal(Widen(group=group.name, count=_part(group, share), init=init), evidence)
 
@@ -67,7 +69,7 @@ def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Pr
 
 
 def nominate_blocks(living: LivingModel) -> Iterator[Proposal]:
-    """Put a residual block behind each layer, an inverted one where layers are by channel."""
+    """Put a residual block behind each layer."""
     for name, _ in _layer_outputs(living):
         yield Proposal(Deepen(after=name, kernel_size=3), {})
 
@@ -109,7 +111,7 @@ def nominate_settling(living: LivingModel, num_young: int = 0) -> Iterator[Propo
         amount = blend.amount.detach()
         for keep, goal in (("first", 0.0), ("second", 1.0)):
             distance = float((amount - goal).abs().max())
-            if 0 < distance <= SETTLED:
+            if distance <= SETTLED:
                 edit = Settle(blend=name, keep=keep, preserving=False)
                 yield Proposal(edit, {"farthest": distance})
 

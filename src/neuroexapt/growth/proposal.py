@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neuroexapt.edits import AnyEdit
+from neuroexapt.edits import AnyEdit, Edit
 from neuroexapt.growth.evidence import Look
 
 
@@ -37,6 +37,7 @@ class Ranking:
         look: what was seen of all edits together, if the policy measures that.
         exhausted: whether enough samples have shown that there is nothing to gain.
         paced: whether the configuration's `max_edits` and `pace` hold for it.
+        refused: edits that were considered and don't fit the model, with the reason.
     """
 
     proposals: Sequence[Proposal]
@@ -45,3 +46,4 @@ class Ranking:
     look: Look | None = None
     exhausted: bool = False
     paced: bool = True
+    refused: Sequence[tuple[Edit, str]] = ()

@@ -104,6 +104,11 @@ class Refusal(BaseModel):
     max_error: float | None = None
 
     @classmethod
+    def unfit(cls, edit: AnyEdit, reason: str, epoch: int) -> "Refusal":
+        """The record of an edit that the model doesn't allow."""
+        return cls(epoch=epoch, edit=edit, cause="fit", reason=reason)
+
+    @classmethod
     def of(cls, error: EditError, edit: AnyEdit, epoch: int) -> "Refusal":
         """The record of an edit's error."""
         if isinstance(error, LimitError):
@@ -117,7 +122,7 @@ class Refusal(BaseModel):
                 reason=str(error),
                 max_error=error.max_error,
             )
-        return cls(epoch=epoch, edit=edit, cause="fit", reason=str(error))
+        return cls.unfit(edit, str(error), epoch)
 
 
 def with_outcome(

@@ -140,7 +140,7 @@ def drawn(
     with untouched(living, device):
         for inputs, targets in islice(checked(loader), num_batches):
             size = int(min(inputs.batch_size, left))
-            if size < 2 <= inputs.batch_size:
+            if size < min(inputs.batch_size, 2):
                 break
             left -= size
             found.append(_cut((inputs, targets), size))
