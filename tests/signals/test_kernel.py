@@ -82,9 +82,24 @@ def test_kernel_leaves_no_trace():
 
 
 def test_kernel_refuses_several_outputs():
-    class Two(nn.Module):
+    class Two(nn.Linear):
         def forward(self, x):
-            return x, x
+            return super().forward(x), x
 
     with pytest.raises(ValueError, match="gives one tensor of shape"):
-        tangent_kernel(Two(), torch.randn(2, 3))
+        tangent_kernel(Two(3, 2), torch.randn(2, 3))
+
+
+def test_kernel_tells_what_it_lacks():
+    net = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="the batch is empty"):
+        kernel_of(net, torch.zeros(0, 2))
+    with pytest.raises(ValueError, match="aren't finite"):
+        kernel_of(net, torch.tensor([[1.0, math.nan]]))
+    with pytest.raises(ValueError, match="a parameter that is trained"):
+        kernel_of(net.requires_grad_(False), torch.zeros(1, 2))
+
+
+def test_condition_goes_as_far_as_the_weights_precision():
+    samples = torch.tensor([[1.0, 0.0], [0.0, 1e-5]]).double()
+    assert kernel_of(nn.Linear(2, 1, bias=False).double(), samples).condition == pytest.approx(1e10)

@@ -43,7 +43,8 @@ def tangent_kernel(model: nn.Module, inputs: ExampleInput) -> Tensor:
         Float64 of shape (samples, samples), symmetric, no eigenvalue below 0.
 
     Raises:
-        ValueError: if the model gives anything but one tensor with the samples first.
+        ValueError: if the model gives anything but one tensor with the samples first, or values
+            that aren't finite; if none of its parameters is trained; or if there is no sample.
 
     Source: Jacot et al. 2018, arXiv:1806.07572.
 
@@ -54,6 +55,9 @@ def tangent_kernel(model: nn.Module, inputs: ExampleInput) -> Tensor:
     """
     given = as_inputs(inputs)
     parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    if not parameters or not given.batch_size:
+        lacking = "a sample: the batch is empty" if parameters else "a parameter that is trained"
+        raise ValueError(f"a tangent kernel needs {lacking}")
     fixed = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
     fixed |= dict(model.named_buffers())
     device = next((p.device for p in parameters.values()), torch.device("cpu"))
@@ -76,13 +80,20 @@ def tangent_kernel(model: nn.Module, inputs: ExampleInput) -> Tensor:
             jacobian = jacrev(output)(parameters, sample)
             rows.append(torch.cat([part.flatten(1) for part in jacobian.values()], 1))
     stacked = torch.stack(rows).double()
+    if not bool(stacked.isfinite().all()):
+        raise ValueError(
+            "gradients of the model's outputs aren't finite; look at inputs and weights"
+        )
     return torch.einsum("ikp,jkp->ij", stacked, stacked) / stacked.shape[1]
 
 
 def kernel_of(model: nn.Module, inputs: ExampleInput) -> TangentKernel:
     """Trace and condition number of the tangent kernel; see `tangent_kernel`.
 
-    Eigenvalues under the rounding of the largest count as 0.
+    Eigenvalues under the rounding of the largest, in the precision of the weights, count as 0.
+
+    Raises:
+        ValueError: as `tangent_kernel`.
 
     Example:
         >>> found = kernel_of(nn.Linear(2, 1), torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
@@ -92,6 +103,7 @@ def kernel_of(model: nn.Module, inputs: ExampleInput) -> TangentKernel:
     kernel = tangent_kernel(model, inputs)
     eigenvalues = torch.linalg.eigvalsh(kernel)
     smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
-    floor = largest * len(kernel) * torch.finfo(torch.float32).eps
+    precision = max(torch.finfo(p.dtype).eps for p in model.parameters() if p.requires_grad)
+    floor = largest * len(kernel) * precision
     condition = largest / smallest if smallest > floor else math.inf
     return TangentKernel(float(kernel.trace()), condition, len(kernel))
