@@ -58,6 +58,18 @@ def fronts_section(arms: dict[str, Any]) -> str:
         for arm, name in AHEAD_OF.items()
         if (found := arms["ahead"].get(arm)) and found["n"] > 1
     )
+    doubtful = " and ".join(
+        name
+        for arm, name in AHEAD_OF.items()
+        if (found := arms["ahead"].get(arm))
+        and found["n"] > 1
+        and found["mean"] < 2 * found["std"] / found["n"] ** 0.5
+    )
+    unsure = (
+        f"That it is above {doubtful} isn't settled: it is so by under two standard errors."
+        if doubtful
+        else ""
+    )
     return f"""
 On CIFAR-10, {flops:.0e} training FLOPs for a whole front, sensing included, from airbench's network
 with {arms["seed_params"]:,} parameters: hypervolume of test error (10 to 50 %) and
@@ -75,7 +87,8 @@ Seed by seed, evolution is {ahead or "not compared yet"}
 which the race's tuning had found to pay. How many networks share the end, and how, was tuned for
 evolution, on seeds 0, 10 and 11; that five trainings share the compute equally was not. Evolutions
 that began on a GPU went on on a CPU; each result file says from which FLOPs.
-{"With so few seeds nothing of this is settled yet." if unsettled else ""}
+{"With so few seeds nothing of this is settled yet." if unsettled else ""}\
+{unsure}
 """
 
 

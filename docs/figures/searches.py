@@ -108,12 +108,11 @@ def aso_se_section(measured: dict[str, Any]) -> str:
         for name, share in (("original", "88%"), ("improved", "91%"))
         if not arms[name]["reached"][share]
     ]
-    told = f"{' and '.join(missed)} are out of reach" if missed else "both claims were reached"
+    told = f"{' and '.join(missed)} weren't reached" if missed else "both claims were reached"
     return f"""## ASO-SE in its own space
 
 Four cells of three edges with ten operations each, {measured["channels"]} channels at first, on
-CIFAR-10: a search, deriving and training on, all within {measured["max_flops"]:.0e} training FLOPs,
-which is what a processor core does in twenty minutes.
+CIFAR-10: a search, deriving and training on, all within {measured["max_flops"]:.0e} training FLOPs.
 
 | search | test accuracy, % | validation, % | n | parameters | MACs | training FLOPs |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -131,14 +130,14 @@ above the original ({ahead["n"]}). Alpha moved {ratio["an_epoch"]:.1f} times as 
 
 def _schedule(arms: dict[str, Any]) -> str:
     """What the difference is due to."""
-    said = """The improved one spends a third of the compute on its search, and trains what it chose
+    said = """The improved one spends less of the compute on its search, and trains what it chose
 with a learning rate that begins anew; the original searches for four fifths of its epochs, and its
 learning rate has nearly fallen to zero when it derives."""
     if "original-short" in arms:
         return f"{said} The last rows tell how much of the difference is due to that."
     return f"""{said} How much of the difference
-is due to that alone isn't measured yet; a run of the original's search on the improved one's
-schedule, which was broken off, says that most of it is."""
+is due to that alone isn't measured yet (arms `original-short`, `random` and `improved-falling` of
+`benchmarks/aso_se.py`); it may be most of it."""
 
 
 def diagnosis_section(measured: dict[str, Any]) -> str:

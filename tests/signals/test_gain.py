@@ -25,7 +25,7 @@ from neuroexapt import (
 from neuroexapt.edits.addition import Addition
 from neuroexapt.signals import growth_gain
 from neuroexapt.signals.attach import rounds
-from neuroexapt.signals.gain import pairwise_mean
+from neuroexapt.signals.gain import jackknife, pairwise_mean
 
 EDITS = (
     Widen(group="0", count=2),
@@ -278,3 +278,14 @@ def test_gain_leaves_random_numbers_and_goes_by_the_models_own_modes():
         CRITERION(net(part), target) for part, target in zip(x.split(32), y.split(32), strict=True)
     ]
     assert found.loss == pytest.approx(float(sum(halves).detach()) / 2, rel=1e-5)
+
+
+def test_error_of_noise_is_too_large_by_the_root_of_two():
+    """Without a signal the mean of n rows' products varies by sqrt(2 d / (n (n - 1)))."""
+    count, size = 16, 200
+    found = []
+    for _ in range(100):
+        rows = torch.randn(count, size, dtype=torch.float64)
+        found.append(jackknife(rows @ rows.T))
+    true = math.sqrt(2 * size / (count * (count - 1)))
+    assert sum(found) / len(found) / true == pytest.approx(math.sqrt(2), rel=0.1)

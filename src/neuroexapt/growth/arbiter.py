@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from neuroexapt.edits import AnyEdit, Connect, Prune, Settle, Split, Widen
+from neuroexapt.errors import EditError
 from neuroexapt.graph import Cost
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
@@ -278,7 +279,11 @@ def _on_dead_units(on: Situation) -> tuple[list[Verdict], int]:
     found: list[Verdict] = []
     flops = 0
     for proposal in nominate.nominate_dead(on.readings, on.living):
-        change = copy.deepcopy(on.living).apply(proposal.edit)
+        try:
+            change = copy.deepcopy(on.living).apply(proposal.edit)
+        except EditError:  # for whoever makes it to record
+            found.append(Verdict(proposal, math.inf, pays=True))
+            continue
         flops += check_flops(change)
         if (change.max_error or 0.0) <= UNCHANGED:
             found.append(Verdict(proposal, math.inf, pays=True))

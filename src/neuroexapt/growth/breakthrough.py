@@ -313,6 +313,7 @@ class PerformanceBreakthroughSystem:
 
         Raises:
             ValueError: if the model is no `LivingModel`.
+            EditError: if an optimiser has nothing to do with the model.
 
         Example:
             >>> import torch
@@ -332,6 +333,7 @@ class PerformanceBreakthroughSystem:
 
         Raises:
             ValueError: if the model is no `LivingModel`.
+            EditError: if an optimiser has nothing to do with the model.
 
         Example:
             >>> import torch
@@ -351,6 +353,7 @@ class PerformanceBreakthroughSystem:
 
         Raises:
             ValueError: if the model is no `LivingModel`.
+            EditError: if an optimiser has nothing to do with the model.
 
         Example:
             >>> import torch
