@@ -1,4 +1,4 @@
-"""Any model's convolutions become decisions that start as what they were."""
+"""Any model's layers become decisions that start as what they were."""
 
 import copy
 
@@ -8,7 +8,8 @@ from torch import nn
 
 from neuroexapt import LivingModel, Widen
 from neuroexapt.errors import SearchError
-from neuroexapt.search import decisions, derive, sample, searchable
+from neuroexapt.search import decisions, derive, mix, sample, searchable
+from neuroexapt.search.decisions import fix
 
 X = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
 
@@ -43,7 +44,7 @@ def test_network_computes_what_the_model_did_and_the_model_stays():
 
 def test_decisions_are_between_what_gives_the_same_shape():
     found = decisions(searchable(model(), X))
-    assert list(found) == ["0", "4", "6"], "a convolution by groups stays"
+    assert list(found) == ["0", "3", "4", "6"], "all convolutions, and nothing else"
     assert "skip_connect" not in found["0"].operations, "it changes the channels"
     assert "skip_connect" not in found["4"].operations, "it halves the picture"
     assert "skip_connect" in found["6"].operations
@@ -96,14 +97,17 @@ def test_grown_model_becomes_searchable():
     ("given", "told"),
     [
         (
-            {"layers": ["3"]},
-            r"'3' is no convolution .* that can be decided \(one without groups\); there are 0, 4",
+            {"layers": ["1"]},
+            r"'1' is no layer of the model that can be decided; there are 0, 2, 3, 4, 5, 6, 7, 9",
         ),
-        ({"layers": ["9"]}, "'9' is no convolution"),
-        ({"layers": []}, r"no convolution of the model that can be decided .* is named"),
-        ({"operations": ["conv_9x9"]}, "'conv_9x9' is no operation to put in a conv"),
-        ({"operations": []}, "no operation to put in a convolution's place is named"),
-        ({"layers": ["0"], "operations": ["skip_connect"]}, "nothing gives the same shape as any"),
+        ({"layers": ["10"]}, "'10' is no layer"),
+        ({"layers": []}, r"no layer of the model that can be decided is named"),
+        ({"operations": ["conv_9x9"]}, "'conv_9x9' is no operation to put in a layer"),
+        ({"operations": []}, "no operation to put in a layer's place is named"),
+        (
+            {"layers": ["0"], "operations": ["skip_connect"]},
+            "nothing else gives the same shape as any",
+        ),
     ],
 )
 def test_what_cannot_be_decided_is_refused(given, told):
@@ -111,12 +115,111 @@ def test_what_cannot_be_decided_is_refused(given, told):
         searchable(model(), X, **given)
 
 
-def test_model_without_convolutions_is_refused():
-    with pytest.raises(
-        SearchError,
-        match=r"has no convolution without groups",
-    ):
+def test_model_without_layers_to_decide_is_refused():
+    told = "Linear contains no layer that can be decided.* a convolution, a linear layer, a pooling"
+    with pytest.raises(SearchError, match=told):
         searchable(nn.Linear(2, 2), torch.zeros(1, 2))
+
+
+def test_every_family_begins_as_it_was_and_every_alternative_runs():
+    torch.manual_seed(0)
+    signals = torch.randn(4, 6, 16)
+    given = nn.Sequential(
+        nn.Conv1d(6, 6, 3, padding=1, groups=6, padding_mode="circular"),
+        nn.ReLU(inplace=True),
+        nn.MaxPool1d(2, ceil_mode=True),
+        nn.LeakyReLU(0.1),
+        nn.AdaptiveAvgPool1d(4),
+        nn.Flatten(),
+        nn.Linear(24, 24),
+        nn.PReLU(),
+        nn.Linear(24, 3, bias=False),
+    )
+    layers = ["0", "1", "2", "3", "4", "6", "7", "8"]
+    network = searchable(given, signals, layers)
+    assert torch.equal(network(signals), given(signals))
+    found = {name: decision.operations for name, decision in decisions(network).items()}
+    assert list(found) == layers
+    assert "conv_3x3" not in found["0"], "it is one"
+    assert {"conv_5x5", "sep_conv_3x3", "skip_connect"} <= set(found["0"])
+    assert "relu" not in found["1"]
+    assert {"gelu", "tanh"} <= set(found["1"])
+    assert "leaky_relu" not in found["3"]
+    assert found["2"] == ("present", "avg_pool")
+    assert found["4"] == ("present", "max_pool")
+    assert found["6"] == ("present", "skip_connect", "low_rank")
+    assert found["8"] == ("present", "low_rank"), "a skip would not change the width"
+    mix(network)
+    assert network(signals).shape == (4, 3)
+    narrow = network[8].operations["low_rank"]
+    assert [layer.out_features for layer in narrow] == [1, 3]
+    assert narrow[1].bias is None
+    assert network[0].operations["conv_5x5"].groups == 6
+    assert network[0].operations["conv_5x5"].padding_mode == "circular"
+
+
+@pytest.mark.parametrize(
+    ("present", "name", "other"),
+    [
+        (nn.AvgPool2d(3, 2, 1), "max_pool", nn.MaxPool2d(3, 2, 1)),
+        (nn.MaxPool2d(2), "avg_pool", nn.AvgPool2d(2)),
+        (nn.AdaptiveMaxPool2d(3), "avg_pool", nn.AdaptiveAvgPool2d(3)),
+    ],
+)
+def test_pooling_has_the_other_pooling_for_an_alternative(present, name, other):
+    network = searchable(nn.Sequential(present), X, ["0"])
+    fix(network, {"0": name})
+    assert torch.equal(network(X), other(X))
+
+
+def test_model_without_convolutions_has_its_linear_layers_decided():
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    given = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    assert list(decisions(searchable(given, x))) == ["0", "2"]
+
+
+def test_linear_layer_of_zeros_has_a_silent_alternative():
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    layer = nn.Linear(8, 8)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    network = searchable(nn.Sequential(layer), x)
+    assert decisions(network)["0"].operations == ("present", "low_rank")
+    fix(network, {"0": "low_rank"})
+    assert not network(x).any()
+    assert network[0].operations["low_rank"][0].weight.any(), "it can learn"
+
+
+class Overwriting(nn.Module):
+    """Reads what an activation has left in its input's place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x + 1.0
+        return self.act(y) + 2 * y
+
+
+def test_model_that_reads_what_a_layer_overwrites_is_refused():
+    with pytest.raises(SearchError, match=r"reads what 'act' overwrites \(inplace=True\)"):
+        searchable(Overwriting(), X)
+
+
+class Indexed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.conv(x))[0]
+
+
+def test_layer_of_several_outputs_stays():
+    network = searchable(Indexed(), X, ["conv", "pool"])
+    assert list(decisions(network)) == ["conv"]
 
 
 def test_alternatives_leave_random_numbers_as_they_were():
@@ -140,7 +243,7 @@ def test_padding_by_name_is_told_in_numbers():
     ]
     assert found[0] == found[1]
     assert "conv_3x3" not in found[0]
-    with pytest.raises(SearchError, match="nothing gives the same shape"):
+    with pytest.raises(SearchError, match="nothing else gives the same shape"):
         searchable(nn.Sequential(layers[1]), X)
 
 
@@ -159,7 +262,7 @@ def test_alternatives_fit_every_call_of_a_layer():
     """Of 9 and of 8 pixels, 2 x 2 with stride 2 makes 4, but 3 x 3 with padding makes 5 and 4."""
     network = searchable(Pyramid(kernel_size=3, padding=1), X)
     assert "conv_5x5" in decisions(network)["conv"].operations
-    with pytest.raises(SearchError, match="nothing gives the same shape"):
+    with pytest.raises(SearchError, match="nothing else gives the same shape"):
         searchable(Pyramid(kernel_size=2, stride=2), X, operations=["conv_3x3"])
 
 

@@ -64,7 +64,8 @@ def search(
         str | None,
         typer.Option(
             metavar="NAME|PKG.MOD:FACTORY",
-            help=f"What is searched: {', '.join(SPACES)}, or the convolutions of a model of yours.",
+            help=f"What is searched: {', '.join(SPACES)}, or the convolutions (where it has none, "
+            "the linear layers) of a model of yours.",
             rich_help_panel=TO_BEGIN,
         ),
     ] = None,

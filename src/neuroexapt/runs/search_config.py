@@ -46,7 +46,7 @@ class SearchRunConfig(BaseModel):
         image_size: side in pixels that a folder's images are brought to.
         validation: share of the data that is held out; the improved search's alpha learns on it.
         space: `aso-se`, `nasbench201`, or a model of one's own as `package.module:factory`, whose
-            convolutions are decided on.
+            convolutions, or linear layers where it has none, are decided on.
         channels: of the first cells; without meaning for a model of one's own.
         cells: in all (aso-se), or of each stage (nasbench201).
         method: `improved`, `original` or `darts`: where the defaults of `search` are from.

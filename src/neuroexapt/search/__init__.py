@@ -1,5 +1,6 @@
 """Differentiable architecture search: spaces, mixed operations, ASO-SE and its diagnosis."""
 
+from neuroexapt.search.alternatives import ALTERNATIVES
 from neuroexapt.search.cells import Cell, aso_se, nasbench201
 from neuroexapt.search.collapse import PUBLISHED, CollapseRule, Verdict, is_collapsed
 from neuroexapt.search.config import (
@@ -36,6 +37,7 @@ from neuroexapt.search.table import CellScores, NASBench201
 from neuroexapt.search.temperature import Annealing, Temperature
 
 __all__ = [
+    "ALTERNATIVES",
     "CHECKS",
     "HEADINGS",
     "PUBLISHED",

@@ -60,7 +60,8 @@ class ImprovedASOSEFramework:
 
         Args:
             model: with decisions, as `aso_se()` or `nasbench201()` give it; or any model, whose
-                convolutions are decided on then. One with decisions is trained in place.
+                convolutions, or linear layers, are decided on then. One with decisions is trained
+                in place.
             train_loader: yields (inputs, targets), for the weights; again for every epoch.
             val_loader: likewise, held out from the weights; alpha learns on it.
             on_epoch: is given each epoch's record; `ASOSEDiagnostics` can look at `searching` then.
@@ -162,7 +163,7 @@ def begin(model: nn.Module, config: SearchConfig, train_loader: Iterable[Any]) -
 
 
 def with_decisions(model: nn.Module, example: Tensor) -> nn.Module:
-    """The model itself if it has decisions; otherwise a copy whose convolutions are decided on."""
+    """The model itself if it has decisions; otherwise a copy that is `searchable`."""
     if any(isinstance(module, Decision) for module in model.modules()):
         return model.graph_module if isinstance(model, LivingModel) else model
     return searchable(model, example)
