@@ -20,7 +20,7 @@ def test_main_help_names_the_commands(capsys: pytest.CaptureFixture[str]):
 def test_main_grow_help_has_options_and_examples(capsys: pytest.CaptureFixture[str]):
     assert main(["grow", "--help"]) == 0
     out = capsys.readouterr().out
-    for option in ("data-dir", "model", "epochs", "seed", "out", "max-params", "max-flops"):
+    for option in ("data-dir", "model", "epochs", "seed", "out", "max-params", "max-latency-ms"):
         assert f"--{option}" in out
     for option in ("config", "no-growth", "image-size", "resume", "device", "amp", "threads"):
         assert f"--{option}" in out

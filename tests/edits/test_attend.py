@@ -97,6 +97,7 @@ def test_attend_over_a_sequence_keeps_its_channels_growable():
     [
         (Attend(after="6", form="positions"), "no positions to attend over"),
         (Attend(after="1", form="positions", source="3"), "leave source out"),
+        (Attend(after="1", heads=7), "over channels has no heads, but heads is 7; leave heads out"),
         (Attend(after="1", form="positions", hidden=3, heads=2), "no multiple of the 2 heads"),
         (Attend(after="1", source="3"), "exchange"),
         (Attend(after="1", hidden=10**13), "add less"),

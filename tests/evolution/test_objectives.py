@@ -5,8 +5,8 @@ from grown_nets import grown, net
 
 from neuroexapt.edits import Deepen
 from neuroexapt.evolution import Limits
-from neuroexapt.evolution.objectives import latency_ms
 from neuroexapt.graph import Cost
+from neuroexapt.graph.latency import latency_ms
 
 
 def test_excess_adds_up_relative_to_each_limit() -> None:
@@ -26,7 +26,7 @@ def test_latency_is_of_one_sample_and_leaves_the_modes() -> None:
     living = net()
     shapes = []
     living.get_submodule("0").register_forward_hook(lambda _m, i, _o: shapes.append(i[0].shape[0]))
-    assert latency_ms(living) > 0
+    assert latency_ms(living.graph_module, living.example_inputs) > 0
     assert set(shapes) == {1}
     assert living.training
     assert all(module.training for module in living.modules())
@@ -34,4 +34,7 @@ def test_latency_is_of_one_sample_and_leaves_the_modes() -> None:
 
 def test_latency_of_a_deeper_network_is_larger() -> None:
     blocks = [Deepen(after="4") for _ in range(6)]
-    assert latency_ms(grown(*blocks)) > latency_ms(net())
+    deep, shallow = grown(*blocks), net()
+    assert latency_ms(deep.graph_module, deep.example_inputs) > latency_ms(
+        shallow.graph_module, shallow.example_inputs
+    )

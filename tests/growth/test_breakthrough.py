@@ -1,10 +1,20 @@
 """Breaking through a plateau: when, and by what."""
 
+import json
+
 import pytest
 import torch
 from small import CRITERION, batches, model
 
-from neuroexapt import DataError, EditError, LivingModel, PerformanceBreakthroughSystem, sense
+from neuroexapt import (
+    DataError,
+    EditError,
+    LivingModel,
+    PerformanceBreakthroughSystem,
+    Settle,
+    sense,
+)
+from neuroexapt.edits.activate import blends
 from neuroexapt.training import EpochRecord, History
 
 RISING = [0.1, 0.3, 0.5, 0.6, 0.7, 0.75, 0.79, 0.81]
@@ -59,6 +69,30 @@ def test_expansion_gives_the_network_a_window_before_the_next():
     again = found.attempt_architecture_expansion(grown, LEVEL + LEVEL)
     assert again
     assert not any(str(getattr(c.edit, "after", "")).startswith("edit") for c in again)
+
+
+def test_expansion_goes_on_from_what_was_written_down():
+    grown, found = living(), system()
+    assert found.attempt_architecture_expansion(grown, LEVEL)
+    resumed = system()
+    resumed.load_state_dict(json.loads(json.dumps(found.state_dict())))
+    assert resumed.attempt_architecture_expansion(grown, LEVEL + LEVEL[:7]) == []
+    assert resumed.attempt_architecture_expansion(grown, LEVEL + LEVEL)
+
+
+def test_expansion_ends_blends_that_have_settled_by_then():
+    grown, found = living(), system()
+    found.attempt_architecture_expansion(grown, LEVEL)
+    ((name, blend),) = blends(grown).items()
+    with torch.no_grad():
+        blend.amount.fill_(0.5)
+    undecided = found.attempt_architecture_expansion(grown, LEVEL + LEVEL)
+    assert "settle" not in [change.edit.kind for change in undecided]
+    with torch.no_grad():
+        blends(grown)[name].amount.fill_(1.0)
+    ended = found.attempt_architecture_expansion(grown, LEVEL + LEVEL + LEVEL)
+    assert Settle(blend=name, keep="second", preserving=False) in [c.edit for c in ended]
+    assert name not in blends(grown)
 
 
 def test_expansion_carries_the_optimizer():

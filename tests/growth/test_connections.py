@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -233,6 +234,19 @@ def test_grow_connections_accepts_names_of_any_node() -> None:
     model = living()
     (change,) = GradientGuidedConnectionGrowth().grow_connections(model, [pair("3", "7")])
     assert change.edit == Connect(source="3", target="7")
+
+
+def test_grow_connections_accepts_pairs_of_names() -> None:
+    by_pair, by_names = living(), living()
+    GradientGuidedConnectionGrowth().grow_connections(by_pair, [pair("0", "6")])
+    GradientGuidedConnectionGrowth().grow_connections(by_names, [("0", "6")])
+    assert by_names.edits == by_pair.edits
+
+
+@pytest.mark.parametrize("given", ["06", ("0",), ("0", 6), 6])
+def test_grow_connections_of_what_is_no_pair_is_refused(given: Any) -> None:
+    with pytest.raises(EditError, match="is no pair of layers to connect"):
+        GradientGuidedConnectionGrowth().grow_connections(living(), [given])
 
 
 def test_grow_connections_unknown_layer_is_refused() -> None:

@@ -248,6 +248,7 @@ def test_execute_carries_the_optimizer_and_twins_part() -> None:
         ({"0": (1,), "8": (0,)}, "can't change its width: an output of the model"),
         ({"0": (1,), "3": (6,)}, "unit 6 is out of range"),
         ({"0": (1,), "3": ()}, "no units given"),
+        ({"0": (1,), "3": 3}, r"units of '3' to divide are 3; give .* such as \(3,\)"),
     ],
 )
 def test_execute_checks_all_decisions_before_the_first(decisions, message: str) -> None:
@@ -255,6 +256,12 @@ def test_execute_checks_all_decisions_before_the_first(decisions, message: str) 
     with pytest.raises(EditError, match=message):
         InformationEntropyNeuronDivision().execute_splits(model, decisions)
     assert model.edits == ()
+
+
+def test_compiled_model_is_refused_with_what_to_do() -> None:
+    compiled = torch.compile(living(), backend="eager")
+    with pytest.raises(ValueError, match="give the LivingModel that it was made from"):
+        InformationEntropyNeuronDivision().execute_splits(compiled, {"0": (1,)})
 
 
 def test_plain_module_is_refused_with_what_to_do() -> None:

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neuroexapt import (
+    Activate,
     Budget,
     Connect,
     DataError,
@@ -25,10 +27,12 @@ from neuroexapt import (
     GrowthConfig,
     LimitError,
     LivingModel,
+    Settle,
     Split,
     TrainingError,
     Widen,
 )
+from neuroexapt.edits.activate import blends
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import check_flops, one_check
 
@@ -112,6 +116,40 @@ def test_refusals_over_the_budget_are_kept(budget: Budget) -> None:
     resumed = grower()
     resumed.load_state_dict(json.loads(json.dumps(growing.state_dict())))
     assert resumed.refusals == growing.refusals
+
+
+def test_latency_over_the_budget_is_refused_and_told() -> None:
+    growing = grower(budget=Budget(latency_ms=1e-6))
+    before = growing.living.cost()
+    while growing.stopped is None:
+        growing.step(batches(), metric=0.1)
+    assert growing.living.cost() == before
+    assert growing.refusals[0].cause == "budget"
+    assert re.search(r"[\d.e+]+ ms a sample, budget 1e-06 ms", growing.refusals[0].reason)
+    assert "no proposal is possible any more" in growing.stopped
+
+
+def test_latency_within_the_budget_lets_grow() -> None:
+    assert grower(budget=Budget(latency_ms=1e6)).step(batches(), metric=0.1)
+
+
+@pytest.mark.parametrize("policy", ["random", "breakthrough", "papers"])
+def test_blends_that_have_settled_are_ended_under_any_policy(policy: str) -> None:
+    living = LivingModel(model(), batches()[0][0][:4])
+    living.apply(Activate(node="4", to="silu"))
+    (blend,) = blends(living).values()
+    with torch.no_grad():
+        blend.amount.fill_(1.0)
+    growing = Grower(living, None, CRITERION, config={"policy": policy, "every": 1})
+    first = growing.step(batches(), metric=0.1)[0]
+    assert first.edit == Settle(blend="edit0.blend", keep="second", preserving=False)
+
+
+def test_blend_that_growth_has_just_made_is_given_time() -> None:
+    growing = grower({"policy": "breakthrough", "every": 1})
+    kinds = [[change.edit.kind for change in growing.step(batches(), metric=0.1)] for _ in range(3)]
+    assert "activate" in kinds[0]
+    assert not any("settle" in of for of in kinds)
 
 
 class Fickle(nn.Module):

@@ -313,6 +313,13 @@ def test_grow_without_growth_trains_the_seed_model(tmp_path: Path):
     assert of_kind(tmp_path / "run", "edit") == []
 
 
+def test_grow_never_passes_max_latency(tmp_path: Path):
+    settings = {"max_latency_ms": 1e-6, "growth": GROWTH | {"every": 1, "patience": 1}}
+    summary = grow(quick(**settings), tmp_path / "run")
+    assert summary.params_final == summary.params_seed
+    assert "ms a sample, budget 1e-06 ms" in summary.growth_stopped
+
+
 def test_grow_never_passes_max_params(tmp_path: Path):
     settings = {"max_params": 1400, "growth": GROWTH | {"every": 1}}
     summary = grow(quick(**settings), tmp_path / "run")

@@ -22,6 +22,7 @@ from neuroexapt.cli.options import (
     DataDir,
     Device,
     ImageSize,
+    MaxLatency,
     MaxMacs,
     MaxParams,
     Model,
@@ -120,14 +121,7 @@ def evolve(
     ] = None,
     max_params: MaxParams = None,
     max_macs: MaxMacs = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MS",
-            help="Milliseconds for one image that no network of the front takes.",
-            rich_help_panel=LIMITS,
-        ),
-    ] = None,
+    max_latency_ms: MaxLatency = None,
     device: Device = None,
     amp: Amp = False,
     threads: Threads = None,

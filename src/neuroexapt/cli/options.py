@@ -153,6 +153,14 @@ MaxMacs: TypeAlias = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
+MaxLatency: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MS",
+        help="Milliseconds for one image that no network takes, as measured here.",
+        rich_help_panel=LIMITS,
+    ),
+]
 Amp: TypeAlias = Annotated[
     bool, typer.Option("--amp", help="Train in half precision.", rich_help_panel=MACHINE)
 ]

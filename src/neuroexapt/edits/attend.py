@@ -30,7 +30,7 @@ class Attend(Addition):
         source: node whose channels drive the factors, by default `after` itself; "channels" only.
         hidden: channels in between; by default a quarter of those read for "channels", half for
             "positions".
-        heads: of the self-attention.
+        heads: of the self-attention; "positions" only.
 
     Source: Hu et al. 2018, arXiv:1709.01507; Vaswani et al. 2017, arXiv:1706.03762.
 
@@ -73,6 +73,11 @@ class Attend(Addition):
 
 def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context) -> None:
     living = insertion.living
+    if edit.heads > 1:
+        raise EditError(
+            f"attention over channels has no heads, but heads is {edit.heads}; leave heads out, or "
+            'use form="positions"'
+        )
     source = settled(living.node(edit.source)) if edit.source is not None else where.node
     if source is not where.node:
         check_order(living, str(edit.source), source, edit.after, where.node)

@@ -74,6 +74,7 @@ class Edit(BaseModel):
         probe: Inputs | ExampleInput | None = None,
         check: bool = True,
         limit: Limit | None = None,
+        max_latency_ms: float | None = None,
         replaying: bool = False,
     ) -> Change:
         """Change a model, all or nothing; see `LivingModel.apply`.
@@ -89,6 +90,8 @@ class Edit(BaseModel):
             check: whether to check preservation.
             limit: says what a model of some cost would exceed, or None if nothing; asked with at
                 least the new cost before anything is built, and with the exact one after.
+            max_latency_ms: of one sample in eval mode, that the model must not take longer than; it
+                is measured, and so depends on the machine and its load.
             replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
 
         Raises:
@@ -114,6 +117,7 @@ class Edit(BaseModel):
                 optimizers,
                 Check(inputs, refuse=self.preserving) if check else None,
                 limit,
+                max_latency_ms,
             )
 
 

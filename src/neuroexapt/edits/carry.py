@@ -49,6 +49,18 @@ def carry_optimizer(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> None:
     Warns:
         UserWarning: if state has another shape than its parameter (factored optimisers); it is
             reset.
+
+    Example:
+        >>> from neuroexapt import LivingModel, Split
+        >>> living = LivingModel(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), torch.ones(2, 4))
+        >>> optimizer = torch.optim.SGD(living.parameters(), lr=0.1, momentum=0.9)
+        >>> living(torch.ones(2, 4)).sum().backward()
+        >>> optimizer.step()
+        >>> change = living.apply(Split(group="0", units=(1,)))  # the optimiser isn't told
+        >>> carry_optimizer(optimizer, change.ancestry)
+        >>> momentum = optimizer.state[living.get_parameter("0.weight")]["momentum_buffer"]
+        >>> momentum.any(dim=1).tolist()  # the twin has none yet
+        [True, True, True, False]
     """
     exchange = prepared(optimizer, ancestry)
     exchange.carry_out()

@@ -30,6 +30,15 @@ class Connect(Addition):
     Attributes:
         source: node that is read: a module's or block's name.
         target: node that is added to; for an activation, what it activates.
+
+    Example:
+        >>> from neuroexapt import LivingModel
+        >>> net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> living.apply(Connect(source="1", target="3")).max_error
+        0.0
+        >>> living.get_submodule("edit0.project")
+        Linear(in_features=6, out_features=2, bias=False)
     """
 
     kind: Literal["connect"] = "connect"

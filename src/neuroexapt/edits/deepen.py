@@ -45,6 +45,15 @@ class Deepen(Addition):
 
     Source: He et al. 2015, arXiv:1512.03385, and Sandler et al. 2018, arXiv:1801.04381, for the
     blocks; Net2DeeperNet, Chen et al. 2016, arXiv:1511.05641, for the identity.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> change = living.apply(Deepen(after="1", hidden=6))
+        >>> change.max_error, change.params_after - change.params_before
+        (0.0, 45)
+        >>> living.nodes
+        ['input_1', '0', '1', 'edit0.first', 'edit0.act', 'edit0.last', 'edit0_sum', '2']
     """
 
     kind: Literal["deepen"] = "deepen"

@@ -64,6 +64,16 @@ def replay(
 
     Raises:
         EditError: if an edit doesn't fit; then the seed is another one.
+
+    Example:
+        >>> import torch
+        >>> seed = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> grown = LivingModel(seed, torch.zeros(2, 4))
+        >>> _ = grown.apply(Split(group="0", units=(0,)))
+        >>> records = dump_edits(grown.edits)  # JSON-ready, to be saved beside the weights
+        >>> rebuilt = replay(seed, torch.zeros(2, 4), load_edits(records))
+        >>> rebuilt.load_state_dict(grown.state_dict())
+        <All keys matched successfully>
     """
     living = LivingModel(model, example_input, leaves)
     optimizers = listed(optimizer)

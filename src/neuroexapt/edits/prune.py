@@ -26,6 +26,16 @@ class Prune(Edit):
         group: name of the channel group.
         units: which units go; at least one must stay.
         preserving: False consents to a change of function; `Change.max_error` tells its size.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> _ = nn.init.zeros_(net[2].weight[:, 1])  # nothing reads unit 1
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> living.apply(Prune(group="0", units=(1,))).params_after
+        16
+        >>> living.apply(Prune(group="0", units=(0,), preserving=False)).params_after
+        9
     """
 
     kind: Literal["prune"] = "prune"

@@ -28,6 +28,16 @@ class Split(Edit):
         variation: size of d relative to the outgoing weights; above 0.
 
     Source: Net2WiderNet, Chen et al. 2016, arXiv:1511.05641, with a random difference added.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> change = living.apply(Split(group="0", units=(0, 2)))
+        >>> change.params_before, change.params_after, change.max_error < 1e-5
+        (23, 37, True)
+        >>> [tuple(parameter.shape) for parameter in living.parameters()]
+        [(5, 4), (5,), (2, 5), (2,)]
     """
 
     kind: Literal["split"] = "split"

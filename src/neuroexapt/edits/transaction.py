@@ -21,6 +21,7 @@ from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.inputs import probe as vary
+from neuroexapt.graph.latency import latency_ms
 from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.graph.shapes import record_shapes
 
@@ -50,6 +51,7 @@ def transact(
     optimizers: Sequence[Optimizer],
     check: Check | None,
     limit: Limit | None = None,
+    max_latency_ms: float | None = None,
 ) -> Change:
     """Build, check, adopt.
 
@@ -61,6 +63,7 @@ def transact(
         optimizers: carried across once everything else has succeeded.
         check: how to compare; None for not at all.
         limit: says what a model of some cost would exceed, or None if nothing.
+        max_latency_ms: of one sample; None for no limit.
 
     Raises:
         LimitError: if the model would exceed the limit.
@@ -84,6 +87,8 @@ def transact(
         ) from failure
     if limit is not None and (excess := limit(after)) is not None:
         raise LimitError(f"{edit!r} would exceed the limit: {excess}; nothing was changed", excess)
+    if max_latency_ms is not None:
+        _check_latency(edit, latency_ms(new, living.example_inputs), max_latency_ms)
     error, checked_in = None, None
     if check is not None:
         inputs = check.probe or vary(living.example_inputs, seed=len(living.edits))
@@ -110,6 +115,12 @@ def transact(
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
     return Change(edit, seed, error, checked_in, before, after, seconds, rewrite.ancestry)
+
+
+def _check_latency(edit: BaseModel, taken: float, most: float) -> None:
+    if taken > most:
+        excess = f"{taken:.3g} ms a sample, budget {most:g} ms"
+        raise LimitError(f"{edit!r} would exceed the limit: {excess}; nothing was changed", excess)
 
 
 def _compared(old: nn.Module, new: nn.Module, inputs: Inputs, given: bool) -> tuple[float, str]:

@@ -31,6 +31,16 @@ class Widen(Edit):
 
     Source: "gradmax" after Evci et al. 2022, arXiv:2201.05125, with the roles of the two sides
     exchanged so that newborns pass rectifiers.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> living = LivingModel(net, torch.zeros(2, 4))
+        >>> living.apply(Widen(group="0", count=2)).params_after
+        37
+        >>> x, y = torch.ones(8, 4), torch.zeros(8, dtype=torch.int64)
+        >>> loss = lambda model: nn.functional.cross_entropy(model(x), y)
+        >>> living.apply(Widen(group="0", count=1, init="gradmax"), loss=loss).params_after
+        44
     """
 
     kind: Literal["widen"] = "widen"

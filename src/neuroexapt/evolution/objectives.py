@@ -1,19 +1,14 @@
 """What a network is judged by, and what it must not exceed."""
 
-import statistics
-import time
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from neuroexapt.graph import Cost, Inputs, LivingModel
-from neuroexapt.training.modes import mode
+from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.graph.latency import latency_ms
 
 Objective: TypeAlias = Literal["error", "macs", "params", "latency_ms"]
-RUNS = 9
-"""Timed forward passes, of which the median counts."""
 
 
 class Limits(BaseModel):
@@ -61,27 +56,7 @@ class Limits(BaseModel):
         """What a network passes, in words; None if it keeps them. Latency is measured for it."""
         excess = self.exceeded(living.cost())
         if excess is None and self.latency_ms is not None:
-            now = latency_ms(living)
+            now = latency_ms(living.graph_module, living.example_inputs)
             if now > self.latency_ms:
                 return f"{now:.3g} ms a sample, at most {self.latency_ms:g} ms are allowed"
         return excess
-
-
-def latency_ms(living: LivingModel) -> float:
-    """Milliseconds of a forward pass of one sample, in eval mode: the median of a few.
-
-    It depends on the machine and on what else it does, and so never repeats exactly.
-    """
-    inputs = living.example_inputs.map(lambda tensor: tensor[:1])
-    device = next(living.parameters(), torch.zeros(())).device
-    with mode(living, training=False), torch.inference_mode():
-        living(*inputs.args, **inputs.kwargs)
-        return statistics.median(_timed(living, inputs, device) for _ in range(RUNS))
-
-
-def _timed(living: LivingModel, inputs: Inputs, device: torch.device) -> float:
-    began = time.perf_counter()
-    living(*inputs.args, **inputs.kwargs)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return 1000 * (time.perf_counter() - began)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from neuroexapt.evolution.birth import MOST_SEED
 from neuroexapt.evolution.genome import Genome
-from neuroexapt.evolution.objectives import latency_ms
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.latency import latency_ms
 from neuroexapt.training import Step, build_optimizer, evaluate, train_epoch, training_flops
 from neuroexapt.training.calibrate import recalibrate
 from neuroexapt.training.loaders import pairs
@@ -99,7 +99,7 @@ def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, floa
     }
     config = world.config
     if "latency_ms" in config.objectives or config.limits.latency_ms is not None:
-        known["latency_ms"] = latency_ms(living)
+        known["latency_ms"] = latency_ms(living.graph_module, living.example_inputs)
     return known
 
 

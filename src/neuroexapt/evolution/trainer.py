@@ -191,10 +191,10 @@ class DNMTrainer:
         return LivingModel(self.model, inputs[:2].to(device_of(self.model)))
 
 
-def _narrowest(budget: Budget, limits: Limits) -> dict[str, int | None]:
+def _narrowest(budget: Budget, limits: Limits) -> dict[str, float | None]:
     """Of what growth and evolution may reach, the smaller of each."""
     found = {}
-    for name in ("params", "macs"):
+    for name in ("params", "macs", "latency_ms"):
         both = getattr(budget, name), getattr(limits, name)
         found[name] = min((bound for bound in both if bound is not None), default=None)
     return found

@@ -268,6 +268,17 @@ class LivingModel(nn.Module):
 
         Raises:
             EditError: if the edit is refused; model and optimiser are as they were.
+
+        Example:
+            >>> from neuroexapt import Split
+            >>> net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+            >>> living = LivingModel(net, torch.zeros(1, 4))
+            >>> optimizer = torch.optim.Adam(living.parameters())
+            >>> change = living.apply(Split(group="0", units=(1,)), optimizer)
+            >>> change.params_before, change.params_after
+            (23, 30)
+            >>> [str(edit) for edit in living.edits]
+            ['split 1 unit of 0']
         """
         if isinstance(edit, type) or not (hasattr(edit, "apply_to") or callable(edit)):
             raise EditError(

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits import Attend, Change, Deepen, Split
+from neuroexapt.edits import Change
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.edits.width import checked_units
@@ -16,88 +16,21 @@ from neuroexapt.edits.width import growable as growable_group
 from neuroexapt.errors import EditError, PreservationError
 from neuroexapt.graph import LivingModel
 from neuroexapt.growth import nominate
-from neuroexapt.growth.division import as_living
+from neuroexapt.growth.division import as_living, as_splits
 from neuroexapt.growth.plateau import is_plateau
-from neuroexapt.growth.proposal import Proposal, Ranking
-from neuroexapt.growth.situation import Situation
-from neuroexapt.signals import Readings, sense
+from neuroexapt.growth.proposal import Proposal
+from neuroexapt.growth.strategies import (
+    EACH,
+    SIZE_THRESHOLD,
+    activation_places,
+    attention_places,
+    block_places,
+    overloaded_units,
+)
+from neuroexapt.signals import sense
 from neuroexapt.training import History
 
 logger = logging.getLogger(__name__)
-
-SIZE_THRESHOLD = 1_000_000
-"""Parameters from which no more residual blocks are added."""
-EACH = 1
-"""Blocks, attentions and activations that one attempt adds of each."""
-GROWN = "edit"
-"""What names of grown parts begin with: blocks aren't nested in blocks."""
-
-
-def propose_breakthrough(situation: Situation) -> Ranking:
-    """The four strategies in order: splits, blocks in small networks, attention, activations."""
-    living, config = situation.living, situation.config
-    overloaded = overloaded_units(
-        situation.readings, living, config.entropy_threshold, config.share
-    )
-    splits = [_split(name, units, situation.readings) for name, units in overloaded.items()]
-    found = [
-        *splits[: max(config.max_edits - 3 * EACH, 1)],  # the others are to have their turn
-        *(block_places(living)[:EACH] if living.cost().params < SIZE_THRESHOLD else ()),
-        *attention_places(living)[:EACH],
-        *activation_places(living)[:EACH],
-    ]
-    return Ranking(found, "no strategy has a place left in this model")
-
-
-def overloaded_units(
-    readings: Readings, living: LivingModel, threshold: float, share: float
-) -> dict[str, tuple[int, ...]]:
-    """Group name -> its units of the highest entropy, above a threshold, up to a share of it.
-
-    The group with the most overloaded unit comes first.
-    """
-    found: dict[str, tuple[int, ...]] = {}
-    highest: dict[str, float] = {}
-    for group in nominate.growable(living):
-        entropy = readings.entropy.get(group.name)
-        if entropy is None:
-            continue
-        values, order = entropy.sort(descending=True, stable=True)
-        count = min(max(round(group.size * share), 1), int((values > threshold).sum()))
-        if count:
-            found[group.name] = tuple(order[:count].tolist())
-            highest[group.name] = float(values[0])
-    return dict(sorted(found.items(), key=lambda item: -highest[item[0]]))
-
-
-def block_places(living: LivingModel) -> list[Proposal]:
-    """Residual blocks behind layers that have none yet, the deepest first."""
-    taken = {edit.after for edit in living.edits if isinstance(edit, Deepen)}
-    found = list(nominate.nominate_blocks(living))
-    return [
-        proposal
-        for proposal in reversed(found)
-        if isinstance(proposal.edit, Deepen)
-        and proposal.edit.after not in taken
-        and not proposal.edit.after.startswith(GROWN)
-    ]
-
-
-def attention_places(living: LivingModel) -> list[Proposal]:
-    """Attention over the channels of layers that have none yet, the deepest first."""
-    found = list(nominate.nominate_attention(living))
-    return [
-        proposal
-        for proposal in reversed(found)
-        if isinstance(proposal.edit, Attend)
-        and proposal.edit.form == "channels"
-        and not proposal.edit.after.startswith(GROWN)
-    ]
-
-
-def activation_places(living: LivingModel) -> list[Proposal]:
-    """Blends of activations with a smooth one, the deepest first."""
-    return list(nominate.nominate_activations(living))[::-1]
 
 
 class PerformanceBreakthroughSystem:
@@ -215,11 +148,11 @@ class PerformanceBreakthroughSystem:
         """On a plateau, follow all four strategies in their order.
 
         After an expansion, only what the history holds beyond it counts: the network is given a
-        whole window to show what that brought. Residual blocks are added only to networks under
-        `size_threshold`.
+        whole window to show what that brought. Blends of activations that have settled by then are
+        ended first. Residual blocks are added only to networks under `size_threshold`.
 
         Args:
-            model: a `LivingModel`; it changes, and its function doesn't.
+            model: a `LivingModel`; it changes, and its function doesn't but where a blend ends.
             history: as for `detect_performance_plateau`.
             optimizer: one or several, carried across.
 
@@ -237,7 +170,8 @@ class PerformanceBreakthroughSystem:
             return []
         overloaded = self.identify_overloaded_neurons(living)
         self._seen = len(history)
-        changes = self.split_neurons(living, overloaded, optimizer)
+        changes = self._end_blends(living, optimizer)
+        changes += self.split_neurons(living, overloaded, optimizer)
         if living.cost().params < self.size_threshold:
             changes += self.add_residual_blocks(living, optimizer)
         changes += self.inject_attention_mechanisms(living, optimizer)
@@ -301,7 +235,7 @@ class PerformanceBreakthroughSystem:
             (58, 72)
         """
         living = as_living(model)
-        splits = [Split(group=name, units=tuple(units)) for name, units in overloaded.items()]
+        splits = as_splits(overloaded)
         for split in splits:
             checked_units(growable_group(living, split.group), split.units)
         return [living.apply(split, optimizer, self.seed) for split in splits]
@@ -366,6 +300,21 @@ class PerformanceBreakthroughSystem:
         living = as_living(model)
         return self._applied(living, activation_places(living), optimizer)
 
+    def state_dict(self) -> dict[str, int]:
+        """How much of the history is behind the last expansion; JSON-ready."""
+        return {"seen": self._seen}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._seen = state["seen"]
+
+    def _end_blends(
+        self, living: LivingModel, optimizer: Optimizer | Sequence[Optimizer] | None
+    ) -> list[Change]:
+        """Fold what has settled of earlier blends back to one activation."""
+        ended = list(nominate.nominate_settling(living))
+        return [living.apply(proposal.edit, optimizer, self.seed) for proposal in ended]
+
     def _applied(
         self,
         living: LivingModel,
@@ -391,11 +340,3 @@ def _values(history: Sequence[float] | History) -> list[float]:
     if isinstance(history, History):
         return [record.val_accuracy for record in history]
     return list(history)
-
-
-def _split(name: str, units: tuple[int, ...], readings: Readings) -> Proposal:
-    evidence = {
-        "entropy": readings.entropy[name][list(units)].tolist(),
-        "num_samples": readings.num_samples,
-    }
-    return Proposal(Split(group=name, units=units), evidence)

@@ -11,6 +11,9 @@ class Budget(BaseModel):
     Attributes:
         params: parameters.
         macs: multiply-accumulates of one sample's forward pass.
+        latency_ms: milliseconds of a forward pass of one sample in eval mode, measured with each
+            edit that is tried: it depends on the machine and its load, and growth that goes by it
+            doesn't repeat exactly.
         train_flops: FLOPs of the whole training, sensing and edits included (2 for each
             multiply-accumulate); growth stops when they are spent.
 
@@ -23,10 +26,11 @@ class Budget(BaseModel):
 
     params: int | None = Field(default=None, gt=0)
     macs: int | None = Field(default=None, gt=0)
+    latency_ms: float | None = Field(default=None, gt=0)
     train_flops: float | None = Field(default=None, gt=0)
 
     def exceeded(self, cost: Cost) -> str | None:
-        """What a network of this cost would exceed, in words; None if it fits."""
+        """What a network of this cost would exceed, in words; None if it fits; latency aside."""
         if self.params is not None and cost.params > self.params:
             return f"{cost.params:,} parameters, budget {self.params:,}"
         if self.macs is not None and cost.macs > self.macs:

@@ -48,6 +48,13 @@ class GrowthConfig(BaseModel):
         bins: of the entropy's histogram.
         patience: growths in a row that find nothing to do before growth ends.
         newborns: how new weights are trained at first.
+
+    Example:
+        >>> config = GrowthConfig(policy="arbiter", every=2, kinds=("widen", "deepen"))
+        >>> config.every, config.until
+        (2, 0.75)
+        >>> GrowthConfig.model_validate_json(config.model_dump_json()) == config
+        True
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

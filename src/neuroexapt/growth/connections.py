@@ -72,7 +72,7 @@ class GradientGuidedConnectionGrowth:
     def grow_connections(
         self,
         model: nn.Module,
-        beneficial_connections: Iterable[LayerCorrelation],
+        beneficial_connections: Iterable[LayerCorrelation | tuple[str, str]],
         optimizer: Optimizer | Sequence[Optimizer] | None = None,
     ) -> list[Change]:
         """Connect pairs of layers, the first that can be, up to the limit.
@@ -82,7 +82,8 @@ class GradientGuidedConnectionGrowth:
 
         Args:
             model: a `LivingModel`; it changes.
-            beneficial_connections: as `analyze_gradient_patterns` returns them.
+            beneficial_connections: as `analyze_gradient_patterns` returns them; or pairs of names,
+                source and target.
             optimizer: one or several, carried across.
 
         Returns:
@@ -90,14 +91,14 @@ class GradientGuidedConnectionGrowth:
 
         Raises:
             ValueError: if the model is no `LivingModel`.
-            EditError: if a pair names a layer that the model doesn't have.
+            EditError: if a pair is none, or names a layer that the model doesn't have.
         """
         living = as_living(model)
         changes: list[Change] = []
         for pair in beneficial_connections:
             if len(changes) == self.max_connections:
                 break
-            connect = _Places(living).connect(pair)
+            connect = _Places(living).connect(*_ends(pair))
             if connect is not None:
                 changes.append(living.apply(connect, optimizer, self.seed))
         return changes
@@ -122,7 +123,7 @@ def propose_connections(
     for pair in readings.correlations:
         if len(found) == max_connections:
             break
-        connect = places.connect(pair) if pair.significant else None
+        connect = places.connect(pair.source, pair.target) if pair.significant else None
         if connect is not None:
             evidence = {
                 "correlation": pair.correlation,
@@ -134,6 +135,22 @@ def propose_connections(
     return found
 
 
+def _ends(pair: LayerCorrelation | tuple[str, str]) -> tuple[str, str]:
+    """Source and target.
+
+    Raises:
+        EditError: if it is no pair of names.
+    """
+    ends = (pair.source, pair.target) if isinstance(pair, LayerCorrelation) else pair
+    match ends:
+        case (str(source), str(target)):
+            return source, target
+    raise EditError(
+        f"{pair!r} is no pair of layers to connect; give their names, (source, target), or what "
+        "analyze_gradient_patterns returns"
+    )
+
+
 class _Places:
     """Where connections can be made in a model as it is."""
 
@@ -142,8 +159,8 @@ class _Places:
         self.layers = {layer.name: layer for layer in layers(living)}
         self._refusals: dict[str, str | None] = {}
 
-    def connect(self, pair: LayerCorrelation) -> Connect | None:
-        """The edit that connects a pair: from the source's output into the target.
+    def connect(self, source: str, target: str) -> Connect | None:
+        """The edit that connects two layers: from the source's output into the target.
 
         Returns:
             None if they are connected already or can't be.
@@ -151,9 +168,9 @@ class _Places:
         Raises:
             EditError: if there is no such layer.
         """
-        source = self.layers.get(pair.source)
-        edit = Connect(source=source.output if source else pair.source, target=pair.target)
-        if self._is_grown(pair, edit):
+        layer = self.layers.get(source)
+        edit = Connect(source=layer.output if layer else source, target=target)
+        if self._is_grown(source, edit):
             return None
         reason = self._refusal(edit.source) or self._refusal(edit.target) or self._trial(edit)
         if reason is not None:
@@ -161,10 +178,10 @@ class _Places:
             return None
         return edit
 
-    def _is_grown(self, pair: LayerCorrelation, edit: Connect) -> bool:
-        target = self.layers.get(pair.target)
-        sources = {pair.source, edit.source}
-        targets = {pair.target} | ({target.output} if target else set())
+    def _is_grown(self, source: str, edit: Connect) -> bool:
+        target = self.layers.get(edit.target)
+        sources = {source, edit.source}
+        targets = {edit.target} | ({target.output} if target else set())
         return any(
             isinstance(past, Connect) and past.source in sources and past.target in targets
             for past in self.living.edits

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from neuroexapt.edits import Change, Split
 from neuroexapt.edits.width import checked_units, growable
+from neuroexapt.errors import EditError
 from neuroexapt.graph import ChannelGroup, LivingModel
 from neuroexapt.growth import nominate
 from neuroexapt.signals import Readings, activation_entropy, sense
@@ -72,6 +73,14 @@ class InformationEntropyNeuronDivision:
 
         Raises:
             ValueError: if the activations can't be this layer's, or aren't finite.
+
+        Example:
+            >>> division = InformationEntropyNeuronDivision()
+            >>> silent, even = torch.zeros(64), torch.linspace(-1, 1, 64)
+            >>> activations = torch.stack([silent, even], dim=1)
+            >>> load = division.analyze_neuron_information_load(nn.Linear(4, 2), activations)
+            >>> (load > division.threshold).tolist()
+            [False, True]
         """
         dim = activations.ndim - 1 if isinstance(layer, CHANNELS_LAST) else 1
         units = getattr(layer, "out_features", getattr(layer, "out_channels", None))
@@ -137,10 +146,10 @@ class InformationEntropyNeuronDivision:
 
         Raises:
             ValueError: if the model is no `LivingModel`.
-            EditError: if a group is unknown or can't grow, or a unit is out of range.
+            EditError: if a group is unknown or can't grow, or units are none of its numbers.
         """
         living = as_living(model)
-        splits = [Split(group=name, units=tuple(units)) for name, units in split_decisions.items()]
+        splits = as_splits(split_decisions)
         for split in splits:
             checked_units(growable(living, split.group), split.units)
         return [living.apply(split, optimizer, seed=len(living.edits)) for split in splits]
@@ -192,12 +201,34 @@ def propose_splits(
     return sorted(proposals, key=lambda proposal: -proposal[1]["entropy"][0])
 
 
+def as_splits(decisions: Mapping[str, Iterable[int]]) -> list[Split]:
+    """Splits of the units that are named for each group.
+
+    Raises:
+        EditError: if units aren't numbers of units.
+    """
+    found = []
+    for name, units in decisions.items():
+        if not isinstance(units, Iterable):
+            raise EditError(
+                f"the units of {name!r} to divide are {units!r}; give their numbers, such as "
+                f"({units!r},)"
+            )
+        found.append(Split(group=name, units=tuple(units)))
+    return found
+
+
 def as_living(model: nn.Module) -> LivingModel:
     """The model, which has to be living.
 
     Raises:
         ValueError: if it isn't; says how to make it so.
     """
+    if isinstance(getattr(model, "_orig_mod", None), LivingModel):  # what torch.compile makes
+        raise ValueError(
+            "a compiled model can't change its structure; give the LivingModel that it was made "
+            "from, and compile that again after each change"
+        )
     if not isinstance(model, LivingModel):
         raise ValueError(
             f"a {type(model).__name__} can't change its structure; make it "

@@ -23,7 +23,7 @@ from neuroexapt.growth.fitting import Room, check_flops, one_check, scaled_down,
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.newborns import Nursery
-from neuroexapt.growth.policies import POLICIES
+from neuroexapt.growth.policies import ranked
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
 from neuroexapt.growth.sampling import Sampling, Scope, allowance, drawn
@@ -142,6 +142,19 @@ class Grower:
             ValueError: if `metric` or `loss` is no finite number, or `progress` no share; if the
                 budget is of training FLOPs, and `train_flops` isn't given; if the loss is
                 negative, and the arbiter is to weigh it.
+
+        Example:
+            >>> import torch
+            >>> from torch import nn
+            >>> net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+            >>> living = LivingModel(net, torch.zeros(2, 4))
+            >>> batches = [(torch.randn(64, 4), torch.randint(2, (64,)))]
+            >>> config = GrowthConfig(every=2, policy="entropy")
+            >>> grower = Grower(living, None, nn.CrossEntropyLoss(), config=config)
+            >>> [len(grower.step(batches, metric=0.5, progress=epoch / 4)) for epoch in range(4)]
+            [0, 1, 0, 0]
+            >>> grower.stopped
+            '75% of the training is done; the rest trains newborns'
         """
         metric = _number("metric", metric)
         loss = None if loss is None else _number("loss", loss)
@@ -275,7 +288,7 @@ class Grower:
             self._looks,
             scope.part,
         )
-        ranking = POLICIES[config.policy](situation)
+        ranking = ranked(situation)
         if ranking.look is not None:
             self._looks = [*self._looks, ranking.look][-MOST_LOOKS:]
         spent = readings.flops + ranking.flops
@@ -297,7 +310,12 @@ class Grower:
             room, before = Room(self.budget, most_macs), loss.flops
             try:
                 change = self.living.apply(
-                    smaller, self.optimizer, seed, limit=room, **loss.needed(smaller)
+                    smaller,
+                    self.optimizer,
+                    seed,
+                    limit=room,
+                    max_latency_ms=self.budget.latency_ms,
+                    **loss.needed(smaller),
                 )
             except EditError as error:
                 self.flops += loss.flops - before
@@ -352,7 +370,21 @@ class Grower:
         return []
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters and records, JSON-ready."""
+        """Counters and records, JSON-ready.
+
+        Example:
+            >>> import json
+            >>> from torch import nn, zeros
+            >>> living = LivingModel(nn.Linear(4, 2), zeros(2, 4))
+            >>> grower = Grower(living, None, nn.CrossEntropyLoss())
+            >>> grower.step([], metric=0.5)  # too early to grow: the data aren't looked at
+            []
+            >>> saved = json.dumps(grower.state_dict())
+            >>> resumed = Grower(living, None, nn.CrossEntropyLoss())
+            >>> resumed.load_state_dict(json.loads(saved))
+            >>> resumed.state_dict() == grower.state_dict()
+            True
+        """
         return {
             "course": self._course.state_dict(),
             "flops_a_mac": self._sampling.flops_a_mac,

@@ -34,6 +34,12 @@ class Newborns(BaseModel):
             at zero amid a parameter whose step count has long grown, and uncorrected would move up
             to six times as fast as intended, and still three times after 100 steps (betas 0.9 and
             0.999).
+
+    Example:
+        >>> from neuroexapt import GrowthConfig, Newborns
+        >>> config = GrowthConfig(newborns=Newborns(lr=0.5, steps=200))
+        >>> [config.newborns.factor(age) for age in (0, 100, 200)]
+        [0.5, 0.75, 1.0]
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

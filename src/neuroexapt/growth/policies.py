@@ -1,6 +1,7 @@
 """Policies: each says, from what was sensed, what might change, the best first."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -8,11 +9,11 @@ import torch
 
 from neuroexapt.growth import nominate
 from neuroexapt.growth.arbiter import candidates, one_a_place, rank_by_worth
-from neuroexapt.growth.breakthrough import propose_breakthrough
 from neuroexapt.growth.connections import propose_connections
 from neuroexapt.growth.division import propose_splits
 from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.situation import Situation
+from neuroexapt.growth.strategies import propose_breakthrough
 
 Policy: TypeAlias = Callable[[Situation], Ranking]
 
@@ -79,3 +80,15 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
     }
 )
 """By the name that `GrowthConfig.policy` has for it."""
+
+
+def ranked(situation: Situation) -> Ranking:
+    """What the configuration's policy would do; first of all, end blends that have settled.
+
+    The arbiter weighs that itself.
+    """
+    ranking = POLICIES[situation.config.policy](situation)
+    if situation.config.policy == "arbiter":
+        return ranking
+    ended = nominate.nominate_settling(situation.living, situation.num_young)
+    return replace(ranking, proposals=[*ended, *ranking.proposals])

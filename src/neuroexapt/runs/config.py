@@ -47,6 +47,8 @@ class GrowConfig(BaseModel):
         max_flops: training FLOPs to stop at, growth included (2 for each multiply-accumulate).
         max_params: parameters that growth never passes.
         max_macs: multiply-accumulates of one sample's forward pass that growth never passes.
+        max_latency_ms: milliseconds for one sample that growth never passes; a run with it doesn't
+            repeat exactly.
         seed: of the weights, the batches and growth.
         recipe: optimiser, schedule, regularisation, augmentation, half precision.
         growth: when and how much to grow; None (in a file: `false`) to train the model as it is.
@@ -67,6 +69,7 @@ class GrowConfig(BaseModel):
     max_flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_params: int | None = Field(default=None, ge=1)
     max_macs: int | None = Field(default=None, ge=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**32)
     recipe: Recipe = Recipe()
     growth: GrowthConfig | None = GrowthConfig()

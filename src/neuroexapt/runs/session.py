@@ -112,7 +112,10 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
     grower = None
     if config.growth is not None:
         budget = Budget(
-            params=config.max_params, macs=config.max_macs, train_flops=config.max_flops
+            params=config.max_params,
+            macs=config.max_macs,
+            latency_ms=config.max_latency_ms,
+            train_flops=config.max_flops,
         )
         grower = Grower(living, optimizer, criterion, budget, config.growth, config.seed)
     loop = Loop(
