@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.training.batches import evaluation_batches, train_batches
 from neuroexapt.training.data import load
-from neuroexapt.training.loop import Step, all_finite, evaluate, num_correct, train_epoch
+from neuroexapt.training.loop import Step, _clip, all_finite, evaluate, num_correct, train_epoch
 from neuroexapt.training.models import build_model
 from neuroexapt.training.recipe import Recipe, build_optimizer
 from neuroexapt.training.seed import seeded
@@ -122,6 +122,38 @@ def test_train_epoch_with_gradients_that_are_not_finite_stops_before_the_step() 
     assert str(model.state_dict()) == str(reference.state_dict())
     assert str(optimizer.state_dict()) == str(expected.state_dict())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_train_epoch_shortens_long_gradients_as_torch_does(scaled: bool) -> None:
+    model, data, most = net(), batches(), 0.86
+    twin = copy.deepcopy(model)
+    optimizer, norms = sgd(twin), []
+    for inputs, targets in data:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(twin(inputs), targets).backward()
+        norms.append(float(nn.utils.clip_grad_norm_(twin.parameters(), most)))
+        optimizer.step()
+    assert min(norms) < most < max(norms), "some are long, some aren't"
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0) if scaled else None
+    given = {"clip_norm": most, "scaler": scaler}
+    train_epoch(model, data, sgd(model), nn.CrossEntropyLoss(), **given)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_train_epoch_shortens_sparse_and_complex_gradients_together() -> None:
+    table = nn.Embedding(4, 2, sparse=True)
+    turn = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    optimizer = torch.optim.SGD([*table.parameters(), turn], lr=1.0)
+    before = table.weight.detach().clone(), turn.detach().clone()
+    (table(torch.tensor([1])).sum() * 3 + (turn * (4 + 0j)).sum().real).backward()
+    _clip(optimizer, None, longest=1.0)
+    optimizer.step()
+    steps = (table.weight - before[0]).detach(), (turn - before[1]).detach()
+    total = math.sqrt(sum(float(step.abs().square().sum()) for step in steps))
+    assert total == pytest.approx(1.0)
+    assert float(steps[1].abs().sum() / steps[0].abs().sum()) == pytest.approx(4 / 3)
 
 
 def test_train_epoch_with_gradients_that_are_not_finite_and_a_scaler_leaves_the_step_out() -> None:

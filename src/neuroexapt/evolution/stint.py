@@ -137,6 +137,7 @@ def _train(world: World, living: LivingModel, stint: Stint, per_sample: int) -> 
         optimizer,
         world.criterion,
         amp=recipe.amp,
+        clip_norm=recipe.clip_norm,
         on_step=after_step,
     )
     return flops

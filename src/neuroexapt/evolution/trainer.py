@@ -24,6 +24,7 @@ from neuroexapt.training import (
     lr_factor,
 )
 from neuroexapt.training.modes import device_of
+from neuroexapt.training.recipe import PLAIN
 from neuroexapt.training.settings import explained
 
 
@@ -46,7 +47,7 @@ class DNMConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe = Recipe()
+    recipe: Recipe = PLAIN
     growth: GrowthConfig = GrowthConfig()
     budget: Budget = Budget()
     evolution: EvolutionConfig | None = None

@@ -109,6 +109,7 @@ class Loop:
             self.criterion,
             amp=self.recipe.amp,
             scaler=self.scaler,
+            clip_norm=self.recipe.clip_norm,
             on_step=self._before_steps(train_loader),
         )
         found = evaluate(self.living, val_loader, self.criterion, amp=self.recipe.amp)

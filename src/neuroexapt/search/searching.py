@@ -221,6 +221,7 @@ class Searching:
             self.weights,
             self.criterion,
             amp=self.config.recipe.amp,
+            clip_norm=self.config.recipe.clip_norm,
             on_step=between,
         )
 

@@ -76,6 +76,7 @@ def train_epoch(
     *,
     amp: bool = False,
     scaler: torch.amp.GradScaler | None = None,
+    clip_norm: float | None = None,
     on_step: Callable[[Step], bool | None] | None = None,
 ) -> EpochResult:
     """Train a classifier for one pass over a loader, and leave it in train mode.
@@ -87,6 +88,8 @@ def train_epoch(
         criterion: outputs and targets to a mean loss.
         amp: run forward in half precision, bfloat16 or, with a scaler, float16.
         scaler: scales the loss, so that small gradients do not vanish in float16.
+        clip_norm: longest norm of all gradients together, to which longer ones are shortened; None
+            for any.
         on_step: called after each step, as to set the next one's learning rate; returning True
             ends the epoch there, as when a budget is spent.
 
@@ -112,6 +115,8 @@ def train_epoch(
             _differentiate(loss, optimizer, scaler)
             if scaler is None:  # which checks by itself
                 _check_gradients(model, optimizer, inputs, value, index)
+        if clip_norm is not None:
+            _clip(optimizer, scaler, clip_norm)
         _take_step(optimizer, scaler)
         step = Step(index, len(inputs), value)
         num_samples += step.num_samples
@@ -214,14 +219,14 @@ def _check_gradients(
     Raises:
         TrainingError: naming the parameters, if any is not finite.
     """
-    held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if all_finite([parameter.grad for parameter in held]):
+    held = _held(optimizer)
+    if all_finite(held.values()):
         return
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     broken = [
         repr(names.get(id(parameter), "a parameter outside of the model"))
-        for parameter in held
-        if not all_finite([parameter.grad])
+        for parameter, gradient in held.items()
+        if not all_finite([gradient])
     ]
     optimizer.zero_grad()
     shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
@@ -240,8 +245,7 @@ def all_finite(gradients: Iterable[Tensor]) -> bool:
     """Whether every number in some gradients is finite; one call a device and type."""
     alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for gradient in gradients:
-        values = gradient._values() if gradient.is_sparse else gradient
-        values = torch.view_as_real(values) if values.is_complex() else values
+        values = _numbers(gradient)
         alike.setdefault((values.device, values.dtype), []).append(values)
     flags = []
     for (device, _), group in alike.items():
@@ -252,6 +256,31 @@ def all_finite(gradients: Iterable[Tensor]) -> bool:
         torch._amp_foreach_non_finite_check_and_unscale_(group, flag, factor)
         flags.append(flag)
     return not any(flag.item() for flag in flags)
+
+
+def _held(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:
+    """The parameters that have a gradient, with it."""
+    every = (p for group in optimizer.param_groups for p in group["params"])
+    return {parameter: parameter.grad for parameter in every if parameter.grad is not None}
+
+
+def _numbers(gradient: Tensor) -> Tensor:
+    """The real numbers that a gradient consists of, to be read or changed."""
+    values = gradient._values() if gradient.is_sparse else gradient
+    return torch.view_as_real(values) if values.is_complex() else values
+
+
+def _clip(
+    optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None, longest: float
+) -> None:
+    """Shorten all gradients by one factor, so that their norm is no longer than the longest."""
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    gradients = [_numbers(gradient) for gradient in _held(optimizer).values()]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    factor = (longest / norm).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.to(gradient.device))
 
 
 def _mend_data(inputs: Tensor) -> str | None:
