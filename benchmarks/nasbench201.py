@@ -71,6 +71,11 @@ def _shortsighted(seed: int) -> SearchConfig:
     return _improved(seed).model_copy(update={"alpha": AlphaConfig(horizon=0.0)})
 
 
+def _explored_less(seed: int) -> SearchConfig:
+    """Even draws in every fourth epoch only."""
+    return _improved(seed).model_copy(update={"explore_every": 4})
+
+
 def _unexplored(seed: int) -> SearchConfig:
     """Without epochs of even draws."""
     return _improved(seed).model_copy(update={"explore_every": 0})
@@ -92,6 +97,7 @@ ARMS: Mapping[str, Callable[[int], SearchConfig]] = {
     "improved-shortsighted": _shortsighted,
     "improved-papers-alpha": _papers,
     "improved-papers-alpha-run-all": _papers_run_all,
+    "improved-explored-less": _explored_less,
     "improved-unexplored": _unexplored,
 }
 

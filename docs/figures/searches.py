@@ -9,6 +9,7 @@ from cells import RESULTS, spread_cell
 SEARCHES = {
     "improved": "improved ASO-SE",
     "improved-shortsighted": "the same, without looking ahead",
+    "improved-explored-less": "the same, even draws in every fourth epoch",
     "improved-unexplored": "the same, without epochs of even draws",
     "improved-papers-alpha": "the same, alpha as in the papers",
     "improved-papers-alpha-run-all": "the same, alpha as in the papers, all operations run",

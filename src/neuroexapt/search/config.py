@@ -113,7 +113,8 @@ class SearchConfig(BaseModel):
         relaxation: how operations are mixed: a hard draw by Gumbel-softmax, of which only what was
             drawn runs; or all of them weighted by softmax, as DARTS does.
         explore_every: every so many epochs after the warm-up operations are drawn evenly, for
-            weights that alpha has given up may only be untrained; 0 for never.
+            weights that alpha has given up may only be untrained: what is drawn less is trained
+            less, and so looks worse. 0 for never.
         expansion: growth within the search; None for none.
         measure: what it measures of itself for `diagnose`; None for nothing.
         annealing: of the temperature.
@@ -132,7 +133,7 @@ class SearchConfig(BaseModel):
     final: int | None = None
     restart: bool = False
     relaxation: Literal["gumbel", "softmax"] = "gumbel"
-    explore_every: int = Field(default=4, ge=0)
+    explore_every: int = Field(default=2, ge=0)
     expansion: ExpansionConfig | None = None
     measure: MeasureConfig | None = None
     annealing: Annealing = Annealing()
