@@ -229,6 +229,37 @@ def test_gain_refuses_what_it_can_not_measure():
         growth_gain(living, [Prune(group="0", units=(0,))], batches(1), CRITERION)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "targets", "told"),
+    [
+        (
+            (8, 2, 6, 6),
+            (8,),
+            r"doesn't run on a batch with inputs of shape \(2, 2, 6, 6\)",
+        ),
+        (
+            (8, 1, 6, 6),
+            (8, 5),
+            r"takes no outputs of shape \(2, 3\) with targets of shape",
+        ),
+    ],
+)
+def test_gain_of_data_that_do_not_fit_is_refused_with_their_shapes(inputs, targets, told):
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6))
+    batch = torch.zeros(inputs), torch.zeros(targets).long()
+    with pytest.raises(DataError, match=told):
+        growth_gain(living, EDITS[:1], [batch], CRITERION)
+
+
+def test_gain_of_a_summed_loss_is_that_of_its_mean():
+    living = trained()
+    mean = growth_gain(living, EDITS[:3], doubled(2), CRITERION)
+    summed = growth_gain(living, EDITS[:3], doubled(2), nn.CrossEntropyLoss(reduction="sum"))
+    assert summed.loss == pytest.approx(mean.loss)
+    for one, other in zip(mean.found, summed.found, strict=True):
+        assert other.gain == pytest.approx(one.gain)
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_gain_on_every_family(family):
     """All groups widened and split at once, in float64: the attached model computes the same."""

@@ -19,6 +19,7 @@ from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.signals.attach import Attached, Reading, rounds
 from neuroexapt.signals.compute import macs_of_modules, positions_of
 from neuroexapt.signals.pairs import checked, moved
+from neuroexapt.signals.refusal import by_criterion, by_model
 from neuroexapt.signals.remainder import Project, Remainder, gradients_through
 from neuroexapt.signals.untouched import untouched
 
@@ -122,12 +123,13 @@ def growth_gain(
         living: the model; it stays as it is. Passes are in train mode.
         edits: `Widen`, `Split`, and additions: `Deepen`, `Connect`, `Attend`, `Activate`.
         batches: pairs (inputs, targets); all are looked at.
-        criterion: outputs and targets to a mean loss.
+        criterion: outputs and targets to a mean loss; of torch's own that sum, the mean is taken.
         parts: each batch is cut into so many, as far as it has samples.
         seed: of the newborns' random weights.
 
     Raises:
-        DataError: if there are fewer than two parts.
+        DataError: if there are fewer than two parts, or the model or the criterion doesn't take
+            them.
         TrainingError: if a gradient isn't finite.
 
     Source: the measure of GradMax, Evci et al. 2022, arXiv:2201.05125, made unbiased.
@@ -214,7 +216,11 @@ def _projections(
     device = next(living.parameters(), torch.zeros(())).device
     with untouched(living.graph_module, device):
         put_in_mode(living.graph_module, True, _modes(living.graph_module))
-        return [rest.of(inputs) for inputs, _ in data]
+        found = []
+        for inputs, _ in data:
+            with by_model(living, inputs):
+                found.append(rest.of(inputs))
+        return found
 
 
 def _gradients(
@@ -236,7 +242,10 @@ def _gradients(
         for (inputs, targets), remaining in zip(data, projections, strict=True):
             with torch.enable_grad():
                 outputs = attached.model(*inputs.args, **inputs.kwargs)
-                loss = criterion(outputs, targets).mean()
+                with by_criterion(outputs, targets):
+                    loss = criterion(outputs, targets).mean()
+                if getattr(criterion, "reduction", "mean") == "sum":
+                    loss = loss / inputs.batch_size
             total += float(loss.detach())
             for kept, through in zip(rows, (None, remaining), strict=True):
                 found = gradients_through(loss, outputs, tensors, through)

@@ -3,23 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from neuroexapt.errors import DataError, NeuroexaptError, TrainingError
+from neuroexapt.errors import DataError, TrainingError
 from neuroexapt.graph import Inputs, LivingModel
-from neuroexapt.graph.compare import leaves_of
-from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.signals.capture import INPUT, GroupEntropy, Pass, first_not_finite
 from neuroexapt.signals.correlation import LayerCorrelation, correlated, noise_floor
 from neuroexapt.signals.layers import distant_pairs, layers
 from neuroexapt.signals.pairs import checked, moved
+from neuroexapt.signals.refusal import by_criterion, by_model
 from neuroexapt.signals.untouched import untouched
 
 
@@ -188,7 +185,7 @@ class _Sensing:
             DataError: if the model or the criterion doesn't take the batch.
         """
         run = Pass(self.living.graph_module, self.watchers, self.gained, self.weighed)
-        with _refused_batch(lambda reason: _says_model(self.living, inputs, reason)):
+        with by_model(self.living, inputs):
             outputs = run.run_on(inputs)
         for watcher in self.groups:
             try:
@@ -196,7 +193,7 @@ class _Sensing:
             except ValueError as error:
                 raise self._not_finite("an activation", inputs) from error
         if self.criterion is not None:
-            with _refused_batch(lambda reason: _says_criterion(outputs, targets, reason)):
+            with by_criterion(outputs, targets):
                 total = _summed(self.criterion, outputs, targets, inputs.batch_size)
             if not bool(total.isfinite()):
                 raise self._not_finite("the loss", inputs)
@@ -268,42 +265,6 @@ class _Sensing:
         else:
             cause = f"the first such value is in what {begin} gives; lower the learning rate"
         return TrainingError(f"sensing met {what} that is not finite: {cause}")
-
-
-@contextmanager
-def _refused_batch(explained: Callable[[str], str]) -> Iterator[None]:
-    """Turn what torch says of a batch that doesn't fit into an error of the data."""
-    try:
-        yield
-    except NeuroexaptError:
-        raise
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(explained(reason)) from error
-
-
-def _says_model(living: LivingModel, inputs: Inputs, reason: str) -> str:
-    return (
-        f"the model doesn't run on a batch with inputs of shape {_shapes(inputs.tensors)} "
-        f"({reason}); give batches like its example_input, which has shape "
-        f"{_shapes(living.example_inputs.tensors)}"
-    )
-
-
-def _says_criterion(outputs: Any, targets: Any, reason: str) -> str:
-    found = [leaf for leaf in tree_leaves(targets) if isinstance(leaf, Tensor)]
-    made = [leaf for leaf in leaves_of(outputs) if isinstance(leaf, Tensor)]
-    return (
-        f"the criterion takes no outputs of shape {_shapes(made)} with targets of shape "
-        f"{_shapes(found)} ({reason}); give targets that suit the outputs: classes are numbered "
-        "from 0 and below the number of outputs"
-    )
-
-
-def _shapes(tensors: Iterable[Tensor]) -> str:
-    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 def _with_samples_first(living: LivingModel) -> set[str]:
