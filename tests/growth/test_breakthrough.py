@@ -95,6 +95,13 @@ def test_expansion_ends_blends_that_have_settled_by_then():
     assert name not in blends(grown)
 
 
+def test_expansion_gives_blends_of_others_time():
+    grown, found = living(), system()
+    found.evolve_activation_functions(grown)
+    changes = found.attempt_architecture_expansion(grown, LEVEL)
+    assert "settle" not in [change.edit.kind for change in changes]
+
+
 def test_expansion_carries_the_optimizer():
     grown = living()
     optimizer = torch.optim.SGD(grown.parameters(), lr=0.1, momentum=0.9)

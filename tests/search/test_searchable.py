@@ -10,6 +10,7 @@ from neuroexapt import LivingModel, Widen
 from neuroexapt.errors import SearchError
 from neuroexapt.search import decisions, derive, mix, sample, searchable
 from neuroexapt.search.decisions import fix
+from neuroexapt.search.searchable import Call, _mixed
 
 X = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
 
@@ -116,7 +117,7 @@ def test_what_cannot_be_decided_is_refused(given, told):
 
 
 def test_model_without_layers_to_decide_is_refused():
-    told = "Linear contains no layer that can be decided.* a convolution, a linear layer, a pooling"
+    told = "Linear contains no layer that can be decided.* as modules: convolution, linear layer"
     with pytest.raises(SearchError, match=told):
         searchable(nn.Linear(2, 2), torch.zeros(1, 2))
 
@@ -133,7 +134,7 @@ def test_every_family_begins_as_it_was_and_every_alternative_runs():
         nn.Flatten(),
         nn.Linear(24, 24),
         nn.PReLU(),
-        nn.Linear(24, 3, bias=False),
+        nn.Linear(24, 4, bias=False),
     )
     layers = ["0", "1", "2", "3", "4", "6", "7", "8"]
     network = searchable(given, signals, layers)
@@ -149,10 +150,11 @@ def test_every_family_begins_as_it_was_and_every_alternative_runs():
     assert found["4"] == ("present", "max_pool")
     assert found["6"] == ("present", "skip_connect", "low_rank")
     assert found["8"] == ("present", "low_rank"), "a skip would not change the width"
+    assert network[0].operations["sep_conv_3x3"][1].groups == 6
     mix(network)
-    assert network(signals).shape == (4, 3)
+    assert network(signals).shape == (4, 4)
     narrow = network[8].operations["low_rank"]
-    assert [layer.out_features for layer in narrow] == [1, 3]
+    assert [layer.out_features for layer in narrow] == [1, 4]
     assert narrow[1].bias is None
     assert network[0].operations["conv_5x5"].groups == 6
     assert network[0].operations["conv_5x5"].padding_mode == "circular"
@@ -174,7 +176,7 @@ def test_pooling_has_the_other_pooling_for_an_alternative(present, name, other):
 
 def test_model_without_convolutions_has_its_linear_layers_decided():
     x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    given = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    given = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
     assert list(decisions(searchable(given, x))) == ["0", "2"]
 
 
@@ -188,6 +190,41 @@ def test_linear_layer_of_zeros_has_a_silent_alternative():
     fix(network, {"0": "low_rank"})
     assert not network(x).any()
     assert network[0].operations["low_rank"][0].weight.any(), "it can learn"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_alternatives_are_those_of_float32_in_any_type(dtype):
+    layer = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+    expected = decisions(searchable(layer, X))["0"].operations
+    network = searchable(layer.to(dtype), X.to(dtype))
+    assert decisions(network)["0"].operations == expected
+    mix(network)
+    assert network(X.to(dtype)).shape == X.shape
+
+
+def test_silence_is_that_of_weights_alone():
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    given = nn.Sequential(nn.Linear(4, 4), nn.PReLU(init=0.0))
+    assert "gelu" in decisions(searchable(given, x, ["1"]))["1"].operations
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    nn.init.zeros_(conv.bias)
+    network = searchable(nn.Sequential(nn.utils.parametrizations.weight_norm(conv)), X)
+    assert "skip_connect" in decisions(network)["0"].operations
+    assert network[0].operations["conv_5x5"].weight.any()
+
+
+def test_low_rank_is_offered_only_where_it_is_one():
+    x = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    given = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 1))
+    assert list(decisions(searchable(given, x, operations=["low_rank"]))) == ["0"]
+
+
+def test_decisions_are_where_the_layer_is_and_in_its_mode():
+    reads = X.to("meta")
+    call = Call(reads, nn.AvgPool2d(2)(reads).shape, reads.device)
+    place = _mixed("pool", nn.AvgPool2d(2).eval(), ["max_pool"], [call])
+    assert place.decision.alpha.device == reads.device
+    assert not any(module.training for module in place.modules())
 
 
 class Overwriting(nn.Module):
@@ -204,7 +241,7 @@ class Overwriting(nn.Module):
 
 def test_model_that_reads_what_a_layer_overwrites_is_refused():
     with pytest.raises(SearchError, match=r"reads what 'act' overwrites \(inplace=True\)"):
-        searchable(Overwriting(), X)
+        searchable(Overwriting(), torch.zeros_like(X))  # of which nothing would show
 
 
 class Indexed(nn.Module):
@@ -290,3 +327,12 @@ def test_layer_that_is_called_by_keyword_stays():
     network = searchable(ByKeyword(), X)
     assert list(decisions(network)) == ["first"]
     assert network(X).shape == X.shape
+
+
+class ByBoth(Inspecting):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(self.last(input=self.last(x)))
+
+
+def test_layer_that_is_called_by_keyword_once_stays():
+    assert list(decisions(searchable(ByBoth(), X))) == ["first"]

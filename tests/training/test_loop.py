@@ -156,6 +156,22 @@ def test_train_epoch_shortens_sparse_and_complex_gradients_together() -> None:
     assert float(steps[1].abs().sum() / steps[0].abs().sum()) == pytest.approx(4 / 3)
 
 
+def test_train_epoch_shortens_rows_that_come_several_times_by_their_sum() -> None:
+    table = nn.Embedding(4, 2, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), lr=1.0)
+    table(torch.zeros(100, dtype=torch.long)).sum().backward()
+    _clip(optimizer, None, longest=5.0)
+    assert float(table.weight.grad.to_dense().norm()) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.float32, 1e20), (torch.float16, 2000.0)])
+def test_train_epoch_shortens_gradients_whose_norm_overflows(dtype: torch.dtype, value: float):
+    weight = nn.Parameter(torch.zeros(64, 64, dtype=dtype))
+    weight.grad = torch.full_like(weight, value)
+    _clip(torch.optim.SGD([weight], lr=1.0), None, longest=5.0)
+    assert float(weight.grad.double().norm()) == pytest.approx(5.0, rel=1e-2)
+
+
 def test_train_epoch_with_gradients_that_are_not_finite_and_a_scaler_leaves_the_step_out() -> None:
     model = rooted()
     spoil(model)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import nn
 
 from neuroexapt.edits import Change
@@ -54,6 +54,11 @@ class DNMConfig(BaseModel):
     evolve_every: int = Field(default=10, ge=1)
     generations: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _over_the_plain_one(cls, given: Any) -> Any:
+        return PLAIN.model_dump() | dict(given) if isinstance(given, Mapping) else given
 
 
 class DNMTrainer:

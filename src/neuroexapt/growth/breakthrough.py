@@ -109,6 +109,7 @@ class PerformanceBreakthroughSystem:
         self.num_batches = num_batches
         self.seed = seed
         self._seen = 0
+        self._edits = 0
 
     def detect_performance_plateau(self, history: Sequence[float] | History) -> bool:
         """Whether a metric has stopped rising, noise aside.
@@ -176,6 +177,7 @@ class PerformanceBreakthroughSystem:
             changes += self.add_residual_blocks(living, optimizer)
         changes += self.inject_attention_mechanisms(living, optimizer)
         changes += self.evolve_activation_functions(living, optimizer)
+        self._edits = len(living.edits)
         return changes
 
     def identify_overloaded_neurons(self, model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -301,18 +303,19 @@ class PerformanceBreakthroughSystem:
         return self._applied(living, activation_places(living), optimizer)
 
     def state_dict(self) -> dict[str, int]:
-        """How much of the history is behind the last expansion; JSON-ready."""
-        return {"seen": self._seen}
+        """How much of the history and of the edits the last expansion has behind it; JSON-ready."""
+        return {"seen": self._seen, "edits": self._edits}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on from what `state_dict` gave."""
-        self._seen = state["seen"]
+        self._seen, self._edits = state["seen"], state["edits"]
 
     def _end_blends(
         self, living: LivingModel, optimizer: Optimizer | Sequence[Optimizer] | None
     ) -> list[Change]:
         """Fold what has settled of earlier blends back to one activation."""
-        ended = list(nominate.nominate_settling(living))
+        num_young = max(len(living.edits) - self._edits, 0)
+        ended = list(nominate.nominate_settling(living, num_young))
         return [living.apply(proposal.edit, optimizer, self.seed) for proposal in ended]
 
     def _applied(

@@ -95,10 +95,10 @@ class GradientGuidedConnectionGrowth:
         """
         living = as_living(model)
         changes: list[Change] = []
-        for pair in beneficial_connections:
+        for source, target in [_ends(pair) for pair in beneficial_connections]:
             if len(changes) == self.max_connections:
                 break
-            connect = _Places(living).connect(*_ends(pair))
+            connect = _Places(living).connect(source, target)
             if connect is not None:
                 changes.append(living.apply(connect, optimizer, self.seed))
         return changes

@@ -209,7 +209,7 @@ def as_splits(decisions: Mapping[str, Iterable[int]]) -> list[Split]:
     """
     found = []
     for name, units in decisions.items():
-        if not isinstance(units, Iterable):
+        if not isinstance(units, Iterable) or isinstance(units, str):
             raise EditError(
                 f"the units of {name!r} to divide are {units!r}; give their numbers, such as "
                 f"({units!r},)"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from neuroexapt.edits import AnyEdit, Change, Split, Widen
 from neuroexapt.graph import Cost
+from neuroexapt.graph.latency import RUNS
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.proposal import Proposal
 
@@ -64,6 +65,11 @@ def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
 def one_check(macs: int, samples: int = PROBE_SIZE) -> int:
     """FLOPs of checking an edit that hardly changes the model's size, in float64."""
     return 2 * 2 * 2 * samples * 2 * macs
+
+
+def timing_flops(macs: int) -> int:
+    """FLOPs of measuring the latency of a model of about this size."""
+    return 2 * (RUNS + 1) * macs
 
 
 def shrinking(edit: AnyEdit) -> Iterator[AnyEdit]:

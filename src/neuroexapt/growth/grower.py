@@ -19,7 +19,14 @@ from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
 from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
-from neuroexapt.growth.fitting import Room, check_flops, one_check, scaled_down, shrinking
+from neuroexapt.growth.fitting import (
+    Room,
+    check_flops,
+    one_check,
+    scaled_down,
+    shrinking,
+    timing_flops,
+)
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.newborns import Nursery
@@ -308,6 +315,8 @@ class Grower:
         refusal: Refusal | None = None
         for smaller in shrinking(proposal.edit):
             room, before = Room(self.budget, most_macs), loss.flops
+            if self.budget.latency_ms is not None:
+                self.flops += timing_flops(self.living.cost().macs)
             try:
                 change = self.living.apply(
                     smaller,

@@ -1,4 +1,4 @@
-"""What could stand in a layer's place: other kernels, fewer weights, another nonlinearity."""
+"""What could stand in a layer's place: another kernel, a lower rank, another nonlinearity."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import nn
 
 from neuroexapt.edits.activate import CANDIDATES
 
-Like: TypeAlias = Callable[[Any], nn.Module]
-"""From a layer to another one of its inputs, outputs and stride."""
+Like: TypeAlias = Callable[[Any], nn.Module | None]
+"""From a layer to another one of its inputs, outputs and stride; None if there is none."""
 RANK = 4
 """A low-rank layer has the smaller of its widths divided by this."""
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -52,7 +52,8 @@ def _separable(kernel_size: int) -> Like:
     def build(layer: Any) -> nn.Module:
         inputs, outputs = layer.in_channels, layer.out_channels
         by_channel = _convolution(layer, kernel_size, 1, inputs, inputs, groups=inputs)
-        by_position = type(by_channel)(inputs, outputs, 1, bias=layer.bias is not None)
+        bias = layer.bias is not None
+        by_position = type(by_channel)(inputs, outputs, 1, groups=layer.groups, bias=bias)
         return nn.Sequential(by_channel, by_position)
 
     return build
@@ -79,8 +80,10 @@ def _skip(_layer: nn.Module) -> nn.Module:
     return nn.Identity()
 
 
-def _low_rank(layer: Any) -> nn.Module:
-    rank = max(min(layer.in_features, layer.out_features) // RANK, 1)
+def _low_rank(layer: Any) -> nn.Module | None:
+    rank = min(layer.in_features, layer.out_features) // RANK
+    if not rank:
+        return None
     return nn.Sequential(
         nn.Linear(layer.in_features, rank, bias=False),
         nn.Linear(rank, layer.out_features, bias=layer.bias is not None),
@@ -142,6 +145,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 linear as that is: the model has norms and nonlinearities of its own."""
 ALTERNATIVES = tuple(dict.fromkeys(n for each in FAMILIES.values() for n in each.alternatives))
 """All names."""
+
+
+WEIGHTED = (*FAMILIES["convolution"].layers, *FAMILIES["linear layer"].layers)
+"""Layers whose outputs are their weights' doing alone."""
 
 
 def family_of(layer: nn.Module) -> Family | None:

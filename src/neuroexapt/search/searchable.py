@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from neuroexapt.errors import SearchError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.compare import relative_error, run_in_mode
 from neuroexapt.graph.inputs import Inputs
-from neuroexapt.search.alternatives import ALTERNATIVES, FAMILIES, alike, family_of
+from neuroexapt.graph.inputs import probe as vary
+from neuroexapt.search.alternatives import ALTERNATIVES, FAMILIES, WEIGHTED, alike, family_of
 from neuroexapt.search.decisions import Decision, commit
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.training.modes import mode
@@ -20,8 +22,22 @@ PRESENT = "present"
 """The name of the operation that a layer was before."""
 PREFERENCE = 1.0
 """By how much its architecture parameter is larger: about 2.7 times as likely as any other."""
-Shapes: TypeAlias = tuple[torch.Size, torch.Size]
 Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        reads: what it read, without values.
+        gives: the shape of what it gave.
+        device: where.
+    """
+
+    reads: Tensor
+    gives: torch.Size
+    device: torch.device
 
 
 def searchable(
@@ -43,8 +59,8 @@ def searchable(
     Args:
         model: any model, or a living one; it stays as it is.
         example: a batch of its inputs.
-        layers: names of such layers; None for all convolutions, or all linear layers of a model
-            that has none.
+        layers: names of such layers; None for all convolutions; of a model that has none for all
+            linear layers, or else all pooling, or else all activations.
         operations: names from `ALTERNATIVES`.
 
     Returns:
@@ -90,11 +106,11 @@ def open_layers(
     allowed = _picked(
         operations, dict.fromkeys(ALTERNATIVES), "operation to put in a layer's place"
     )
-    shapes = _shapes(network, chosen, example)
+    calls = _calls(network, chosen, example)
     made: dict[nn.Module, Mixed] = {}
     with torch.random.fork_rng(devices=[]):
         for name, layer in chosen.items():
-            if (mixed := _mixed(name, layer, allowed, shapes[layer])) is not None:
+            if (mixed := _mixed(name, layer, allowed, calls[layer])) is not None:
                 made[layer] = mixed
     for parent in list(network.modules()):  # those that were there before
         for name, child in list(parent._modules.items()):
@@ -111,7 +127,7 @@ def _chosen(network: nn.Module, layers: Iterable[str] | None) -> dict[str, nn.Mo
     if not known:
         raise SearchError(
             f"{type(network).__name__} contains no layer that can be decided, so nothing to decide "
-            f"on; what can be is a {', a '.join(FAMILIES)}, each a module"
+            f"on; such are, as modules: {', '.join(FAMILIES)}"
         )
     if layers is None:
         kinds = (family.layers for family in FAMILIES.values())
@@ -130,25 +146,30 @@ def _picked(names: Iterable[str], known: Mapping[str, Kept], what: str) -> dict[
     return {name: known[name] for name in picked}
 
 
-def _shapes(
+def _calls(
     network: nn.Module, chosen: Mapping[str, nn.Module], example: Tensor
-) -> dict[nn.Module, list[Shapes]]:
-    """The shapes that each layer reads and gives, once a call; of a layer that never runs none."""
-    found: dict[nn.Module, list[Shapes]] = {layer: [] for layer in chosen.values()}
+) -> dict[nn.Module, list[Call]]:
+    """What each layer reads and gives; nothing for one that never runs, or not as others could."""
+    found: dict[nn.Module, list[Call]] = {layer: [] for layer in chosen.values()}
+    unlike: set[nn.Module] = set()
 
-    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+    def note(
+        layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], gave: Any
+    ) -> None:
         # a mixed operation isn't called by keyword, and of several outputs none can be weighted
-        if inputs and isinstance(output, Tensor):
-            found[layer].append((inputs[0].shape, output.shape))
+        if named or not isinstance(gave, Tensor):
+            unlike.add(layer)
+        else:
+            found[layer].append(Call(inputs[0].detach().to("meta"), gave.shape, gave.device))
 
-    handles = [layer.register_forward_hook(note) for layer in found]
+    handles = [layer.register_forward_hook(note, with_kwargs=True) for layer in found]
     try:
-        with mode(network, training=False), torch.no_grad():
+        with mode(network, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
             network(example)
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return {layer: [] if layer in unlike else calls for layer, calls in found.items()}
 
 
 def _check_same(source: nn.Module, network: nn.Module, example: Tensor) -> None:
@@ -157,7 +178,7 @@ def _check_same(source: nn.Module, network: nn.Module, example: Tensor) -> None:
     Raises:
         SearchError: naming the layer.
     """
-    inputs = Inputs((example,), {})
+    inputs = vary(Inputs((example,), {}), seed=0)  # of zeros, nothing would show
     try:
         found = run_in_mode(network, inputs, training=False)
     except AttributeError as error:
@@ -185,26 +206,30 @@ def _overwrites(layer: nn.Module) -> bool:
 
 
 def _mixed(
-    name: str, layer: nn.Module, allowed: Iterable[str], shapes: Sequence[Shapes]
+    name: str, layer: nn.Module, allowed: Iterable[str], calls: Sequence[Call]
 ) -> Mixed | None:
     """The layer and what could stand in its place; None if nothing can, or it never runs."""
     family = family_of(layer)
     assert family is not None, "only such layers were chosen"
+    if not calls:
+        return None
     present = _reading_only(layer)
     operations = {PRESENT: present}
-    weight = next(layer.parameters(), torch.empty(0))
-    silent = weight.numel() > 0 and not weight.any()
+    weight = next(layer.parameters(), torch.empty(0, device=calls[0].device))
+    silent = isinstance(layer, WEIGHTED) and not bool((layer.weight != 0).any())  # type: ignore[union-attr]
     for key in allowed:
-        if key not in family.alternatives:
+        build = family.alternatives.get(key)
+        candidate = None if build is None else build(layer)
+        if candidate is None or alike(candidate, present):
             continue
-        candidate = family.alternatives[key](layer).to(weight)
-        fits = not (silent and isinstance(candidate, nn.Identity)) and not alike(candidate, present)
-        if fits and shapes and all(_gives(candidate, reads) == gives for reads, gives in shapes):
+        candidate = candidate.to(weight)
+        fits = not (silent and isinstance(candidate, nn.Identity))
+        if fits and all(_gives(candidate, call.reads) == call.gives for call in calls):
             operations[key] = _silenced(candidate) if silent else candidate
     if len(operations) < 2:
         return None
     decision = Decision(name, tuple(operations), preferred=PRESENT, preference=PREFERENCE)
-    return Mixed(operations, decision.to(weight.device))
+    return Mixed(operations, decision.to(calls[0].device)).train(layer.training)
 
 
 def _reading_only(layer: nn.Module) -> nn.Module:
@@ -229,12 +254,12 @@ def _silenced(candidate: nn.Module) -> nn.Module:
     return candidate
 
 
-def _gives(candidate: nn.Module, reads: torch.Size) -> torch.Size | None:
+def _gives(candidate: nn.Module, reads: Tensor) -> torch.Size | None:
     """The shape that a candidate gives; None if it can't read such inputs at all."""
     try:
         with torch.device("meta"):
             twin = copy.deepcopy(candidate).to("meta")
-            shape: torch.Size = twin(torch.empty(reads)).shape
+            shape: torch.Size = twin(reads).shape
     except RuntimeError:
         return None
     return shape

@@ -123,7 +123,8 @@ def growth_gain(
         living: the model; it stays as it is. Passes are in train mode.
         edits: `Widen`, `Split`, and additions: `Deepen`, `Connect`, `Attend`, `Activate`.
         batches: pairs (inputs, targets); all are looked at.
-        criterion: outputs and targets to a mean loss; of torch's own that sum, the mean is taken.
+        criterion: outputs and targets to a mean loss; of torch's own that sum, the samples' mean is
+            taken.
         parts: each batch is cut into so many, as far as it has samples.
         seed: of the newborns' random weights.
 

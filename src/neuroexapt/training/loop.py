@@ -276,11 +276,20 @@ def _clip(
     """Shorten all gradients by one factor, so that their norm is no longer than the longest."""
     if scaler is not None:
         scaler.unscale_(optimizer)
+    for parameter, gradient in _held(optimizer).items():
+        if gradient.is_sparse:
+            parameter.grad = gradient.coalesce()  # rows may come several times
     gradients = [_numbers(gradient) for gradient in _held(optimizer).values()]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    factor = (longest / norm).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor.to(gradient.device))
+    norm = math.hypot(*map(_norm, gradients))
+    if norm > longest:
+        for gradient in gradients:
+            gradient.mul_(longest / norm)
+
+
+def _norm(values: Tensor) -> float:
+    """In numbers that no norm of theirs overflows."""
+    wide = torch.float32 if values.device.type == "mps" else torch.float64
+    return float(torch.linalg.vector_norm(values, dtype=wide))
 
 
 def _mend_data(inputs: Tensor) -> str | None:
