@@ -193,11 +193,11 @@ def run(arm: str, seed: int, data_dir: Path) -> None:
     print(arm, seed, scores.test, found["cell"], f"{minutes:.1f} min", flush=True)
 
 
-def summed() -> dict[str, Any]:
+def summed(folder: Path = FOLDER) -> dict[str, Any]:
     """What each arm found over its seeds."""
     arms: dict[str, Any] = {}
     for arm in [*ARMS, "random"]:
-        found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob(f"{arm}-seed?.json"))]
+        found = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{arm}-seed?.json"))]
         if not found:
             continue
         accuracies = [100 * item["test_accuracy"] for item in found]
@@ -253,7 +253,8 @@ def main() -> None:
         name: sums["improved"]["alpha"][name] / sums["original"]["alpha"][name]
         for name in ("change_an_epoch", "change_a_step")
     }
-    told = {"provenance": provenance(), "max_flops": MAX_FLOPS, **sums}
+    earlier = {"every-4": summed(FOLDER / "every-4")}
+    told = {"provenance": provenance(), "max_flops": MAX_FLOPS, **sums, **earlier}
     path = FOLDER / "summary.json"
     path.write_text(json.dumps(told | {"alpha_movement_ratio": ratio}, indent=1) + "\n")
     print(f"alpha moved {ratio['change_an_epoch']:.1f} times as far an epoch as original's")
