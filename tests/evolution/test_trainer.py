@@ -212,3 +212,9 @@ def test_a_loader_without_a_length_is_told_before_training() -> None:
 def test_a_model_past_the_limits_is_told() -> None:
     with pytest.raises(EvolutionError, match="at most 10 are allowed"):
         trained(bright(2), epochs=3, budget={"params": 10})
+
+
+def test_recipe_of_a_few_settings_builds_on_the_plain_one():
+    given = DNMConfig.model_validate({"recipe": {"lr": 0.05}}).recipe
+    assert given == DNMConfig().recipe.model_copy(update={"lr": 0.05})
+    assert given.clip_norm == 5.0

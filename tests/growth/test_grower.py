@@ -27,6 +27,7 @@ from neuroexapt import (
     GrowthConfig,
     LimitError,
     LivingModel,
+    Prune,
     Settle,
     Split,
     TrainingError,
@@ -127,6 +128,13 @@ def test_latency_over_the_budget_is_refused_and_told() -> None:
     assert growing.refusals[0].cause == "budget"
     assert re.search(r"[\d.e+]+ ms a sample, budget 1e-06 ms", growing.refusals[0].reason)
     assert "no proposal is possible any more" in growing.stopped
+
+
+def test_slow_model_may_become_smaller() -> None:
+    living = LivingModel(model(), batches()[0][0][:4])
+    with pytest.raises(LimitError, match="ms a sample, budget 1e-06 ms"):
+        living.apply(Widen(group="0", count=1), max_latency_ms=1e-6)
+    living.apply(Prune(group="0", units=(1,), preserving=False), max_latency_ms=1e-6)
 
 
 def test_latency_within_the_budget_lets_grow() -> None:

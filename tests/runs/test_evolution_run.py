@@ -348,7 +348,7 @@ def test_a_latency_limit_is_not_measured_anew_to_go_on(
     out = tmp_path / "run"
     with pytest.raises(StoppedError):
         start_evolution(quick(max_latency_ms=1e4), out).finish(StopAt("evolved", 1))
-    monkeypatch.setattr("neuroexapt.evolution.stint.latency_ms", lambda _: 3e4)
+    monkeypatch.setattr("neuroexapt.evolution.stint.latency_ms", lambda *_: 3e4)
     reopened(out).finish()
     front = read_front(out)
     assert "No network keeps the limits" in front.warning

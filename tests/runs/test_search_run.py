@@ -258,6 +258,7 @@ def test_folder_of_a_growing_run_is_no_search(tmp_path: Path):
 
 
 USERS = """
+import torch
 from torch import nn
 
 def small(num_classes, in_channels):
@@ -276,6 +277,14 @@ class Branching(nn.Module):
 
 def flat(num_classes, in_channels):
     return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
+
+class Bare(nn.Module):
+    def __init__(self, num_classes, in_channels):
+        super().__init__()
+        self.weight = nn.Parameter(0.1 * torch.ones(64 * in_channels, num_classes))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight
 """
 
 
@@ -304,9 +313,16 @@ def test_users_model_that_cannot_be_traced_leaves_no_folder(tmp_path: Path, modu
     assert not (tmp_path / "run").exists()
 
 
-def test_users_model_without_convolutions_leaves_no_folder(tmp_path: Path, module: str):
-    with pytest.raises(SearchError, match=r"no convolution|there are none"):
-        start_search(quick(space=f"{module}:flat", channels=None), tmp_path / "run")
+def test_search_of_a_users_model_without_convolutions(tmp_path: Path, module: str):
+    config = quick(space=f"{module}:flat", channels=None, epochs=2, search={"warmup": 1})
+    found = start_search(config, tmp_path / "run").finish()
+    assert list(found.choices) == ["1"]
+    assert load_model(tmp_path / "run")(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_users_model_without_layers_to_decide_leaves_no_folder(tmp_path: Path, module: str):
+    with pytest.raises(SearchError, match="Bare contains no layer that can be decided"):
+        start_search(quick(space=f"{module}:Bare", channels=None), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -160,4 +160,9 @@ def test_recipe_that_makes_no_sense_is_refused(settings: dict[str, object]) -> N
 def test_default_recipe_never_mirrors_digits() -> None:
     assert default_recipe("digits").augment == Augment(shift=1)
     assert default_recipe("cifar10").augment.flip
-    assert default_recipe("anything") == Recipe()
+    assert default_recipe("anything") == Recipe(clip_norm=5.0)
+
+
+def test_default_recipes_clip_and_named_ones_do_not() -> None:
+    assert {default_recipe(name).clip_norm for name in ("digits", "cifar100", "other")} == {5.0}
+    assert RECIPES["airbench"].clip_norm is Recipe().clip_norm is None

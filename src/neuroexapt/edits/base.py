@@ -90,9 +90,8 @@ class Edit(BaseModel):
             check: whether to check preservation.
             limit: says what a model of some cost would exceed, or None if nothing; asked with at
                 least the new cost before anything is built, and with the exact one after.
-            max_latency_ms: of one sample in eval mode, that the model must not take longer than
-                unless it becomes faster; it is measured, and so depends on the machine and its
-                load.
+            max_latency_ms: of one sample in eval mode, that the model must not take longer than if
+                the edit makes it larger; measured, and so dependent on the machine and its load.
             replaying: rebuild the architecture only: nothing looks at data, weights will be loaded.
 
         Raises:
