@@ -12,8 +12,8 @@ class Budget(BaseModel):
         params: parameters.
         macs: multiply-accumulates of one sample's forward pass.
         latency_ms: milliseconds of a forward pass of one sample in eval mode, measured with each
-            edit that is tried: it depends on the machine and its load, and growth that goes by it
-            doesn't repeat exactly.
+            edit that would make the model larger: it depends on the machine and its load, and
+            growth that goes by it doesn't repeat exactly.
         train_flops: FLOPs of the whole training, sensing and edits included (2 for each
             multiply-accumulate); growth stops when they are spent.
 

@@ -89,8 +89,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 Muon; after arXiv:2404.00498, with AdamW for what is no filter."""
 
 CLIP_NORM = 5.0
-"""Longer than gradients are where all goes well: digits' grow to 4.5 at the highest learning rate.
-Without it, one of four networks that the arbiter grew on them ended in a loss that is no number."""
+"""Longer than gradients are where all goes well. Networks become deeper as they grow, and their
+gradients longer: a learning rate that was right for the seed may throw them off otherwise."""
 PLAIN = Recipe(clip_norm=CLIP_NORM)
 """For data of which nothing is known."""
 _CIFAR = Recipe(
