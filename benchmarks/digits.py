@@ -26,8 +26,7 @@ KEPT = (
     "macs_final",
     "train_flops",
     "growth_flops_share",
-    "splits",
-    "connections",
+    "kinds",
     "epochs",
     "seconds",
 )

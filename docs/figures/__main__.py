@@ -5,6 +5,7 @@ python docs/figures
 README's table goes between the markers in README.md and README.zh.md; the picture to docs/images.
 """
 
+from collections import Counter
 from typing import Any
 
 from arbiter import (
@@ -19,6 +20,12 @@ from costs import overhead_section, sensing_section, speed_rows
 from digits import HEADINGS, draw, table, update
 from fronts import evolution_section, workers_section
 from searches import aso_se_section, diagnosis_section, search_section
+
+
+def _kinds(edits: list[dict[str, Any]]) -> str:
+    """How many edits of each kind there were."""
+    counts = Counter(edit["kind"] for edit in edits)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 def measurements(digits: dict[str, Any]) -> str:
@@ -46,7 +53,7 @@ preservation was {worst:.1e}.
 ## CIFAR-10: one run, unbroken, and killed and resumed
 
 `neuroexapt grow cifar10 --max-flops 2e13 --seed 0`: {run["params_seed"]:,} to
-{run["params_final"]:,} parameters by {run["splits"]} splits and {run["connections"]} connections,
+{run["params_final"]:,} parameters by {len(edits)} edits ({_kinds(edits)}),
 {run["test_accuracy"]:.2%} on the test images (one seed). Sensing and edits took
 {run["growth_flops_share"]:.2%} of the training FLOPs; the largest error of preservation was
 {cifar_worst:.1e}. Killed at {cifar["killed_at_flops"]:.1e} FLOPs and resumed, the run ended with

@@ -20,6 +20,7 @@ epochs = 4
 device = "cpu"
 
 [growth]
+policy = "papers"
 every = 2
 until = 1.0
 split_probability = 1.0

@@ -9,7 +9,7 @@ from neuroexapt.cli.plain import Plain
 from neuroexapt.cli.terminal import Terminal, summary_panel
 from neuroexapt.runs import configure, grow, read_summary
 
-GROWTH = {"every": 1, "until": 1.0, "entropy_threshold": 0.0, "split_probability": 1.0}
+GROWTH = {"policy": "entropy", "every": 1, "until": 1.0, "sensing_share": 0.5}
 
 
 @pytest.mark.parametrize("width", [40, 100])

@@ -20,9 +20,7 @@ EVOLVING: dict[str, Any] = {
 
 def test_trainer_grows_and_tells() -> None:
     data = batches(4)
-    config = DNMConfig.model_validate(
-        {"growth": {"every": 2, "entropy_threshold": 0.1, "split_probability": 1.0}}
-    )
+    config = DNMConfig.model_validate({"growth": {"every": 2, "sensing_share": 1.0}})
     trainer = DNMTrainer(model(), config)
     evolved, history, changes = trainer.train_with_dynamic_morphogenesis(data, data[:1], epochs=6)
     assert isinstance(evolved, LivingModel)
@@ -131,7 +129,7 @@ def beyond_compare(evolution: dict[str, Any] | None, **settings: Any) -> Any:
     return trainer, *trainer.train_with_dynamic_morphogenesis(loader, SURE, 5)
 
 
-GROWING = {"growth": {"every": 1, "entropy_threshold": 0.1, "split_probability": 1.0}}
+GROWING = {"growth": {"every": 1, "policy": "entropy", "max_edits": 2, "sensing_share": 1.0}}
 
 
 @pytest.mark.parametrize("growth", [{}, GROWING], ids=["trained", "grown"])
@@ -151,11 +149,10 @@ def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been(growth: Any) 
 
 
 def test_newborns_of_growth_and_of_evolution_are_trained_as_such() -> None:
-    splits = {"entropy_threshold": 0.1, "split_probability": 1.0, "sensing_share": 1.0}
+    splits = {"policy": "papers", "entropy_threshold": 0.1, "split_probability": 1.0}
+    growth = splits | {"every": 2, "sensing_share": 1.0}
     longer = EVOLVING["evolution"] | {"rungs": (4.0,)}
-    trainer, evolved, _, changes = trained(
-        bright(6), epochs=3, growth={"every": 2} | splits, evolution=longer
-    )
+    trainer, evolved, _, changes = trained(bright(6), epochs=3, growth=growth, evolution=longer)
     (told,) = trainer.successions
     assert told.taken
     assert trainer.grower.growths

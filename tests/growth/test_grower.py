@@ -37,7 +37,13 @@ from neuroexapt.edits.activate import blends
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import check_flops, one_check
 
-EAGER = GrowthConfig(every=1, entropy_threshold=0.0, split_probability=1.0, max_connections=0)
+EAGER = GrowthConfig(
+    policy="papers",
+    every=1,
+    entropy_threshold=0.0,
+    split_probability=1.0,
+    max_connections=0,
+)
 
 
 def grower(config: GrowthConfig = EAGER, budget: Budget | None = None) -> Grower:
@@ -195,8 +201,7 @@ def test_budget_of_flops_ends_growth() -> None:
 
 
 def test_growth_ends_when_nothing_is_proposed() -> None:
-    config = GrowthConfig(every=1, entropy_threshold=1.0, max_connections=0, patience=2)
-    growing = grower(config)
+    growing = grower(EAGER.model_copy(update={"entropy_threshold": 1.0, "patience": 2}))
     assert [growing.step(batches(), metric=0.1) for _ in range(3)] == [[], [], []]
     assert growing.stopped is not None
     assert growing.stopped.startswith("no unit above the entropy threshold divided")
@@ -532,9 +537,10 @@ def test_state_is_written_after_edits_of_others() -> None:
     assert {brood["parameter"] for brood in written} <= names
 
 
-def test_single_samples_are_sensed() -> None:
+@pytest.mark.parametrize("config", [EAGER, GrowthConfig(every=1)], ids=["papers", "arbiter"])
+def test_single_samples_are_sensed(config: GrowthConfig) -> None:
     singles = [(x[None], y[None]) for x, y in zip(*batches(1)[0], strict=True)]
-    assert grower().step(singles, metric=0.1)
+    assert grower(config).step(singles, metric=0.1)
 
 
 def test_what_the_arbiter_finds_impossible_is_kept() -> None:

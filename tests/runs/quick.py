@@ -10,6 +10,7 @@ from tolerance import DEVICE
 from neuroexapt.runs import GrowConfig, Silent, configure, read_events
 
 GROWTH = {
+    "policy": "papers",
     "every": 2,
     "until": 0.9,
     "entropy_threshold": 0.0,

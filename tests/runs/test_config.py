@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,17 +8,24 @@ import torch
 from neuroexapt.errors import RunError
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.runs import GrowConfig, configure, read_settings
-from neuroexapt.runs.config import DEFAULT_GROWTH, read_config
+from neuroexapt.runs.config import DEFAULT_FLOPS, DEFAULT_GROWTH, read_config
 from neuroexapt.training import RECIPES, default_recipe
 
 
 def test_configure_digits_defaults():
     config = configure({"data": "digits"})
-    assert config.epochs is not None
-    assert config.max_flops is None
+    assert config.epochs is None
+    assert config.max_flops == DEFAULT_FLOPS["digits"]
     assert config.recipe == default_recipe("digits")
     assert config.growth == DEFAULT_GROWTH["digits"]
     assert config.threads == 1
+
+
+@pytest.mark.parametrize("other", [{"growth": False}, {"model": "narrow"}, {"data": "cifar10"}])
+def test_configure_epochs_end_what_costs_as_much_as_is_known(other: dict[str, Any]):
+    config = configure({"data": "digits"} | other)
+    assert config.epochs is not None
+    assert config.max_flops is None
 
 
 def test_configure_growth_overrides_one_by_one():

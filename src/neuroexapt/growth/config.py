@@ -15,9 +15,10 @@ class GrowthConfig(BaseModel):
     Attributes:
         policy: what decides where. "arbiter": of everything that any nominator proposes, whatever
             is predicted to save most of the loss for its cost, as long as that is worth it.
-            "papers": units of high entropy divide by chance, and layers whose gradients correlate
-            are connected. "entropy", "correlation": the one or the other alone, strongest first.
-            "random": anything, anywhere. "breakthrough": see `PerformanceBreakthroughSystem`.
+            "papers", as the framework's papers have it: units of high entropy divide by chance, and
+            layers whose gradients correlate are connected. "entropy", "correlation": the one or the
+            other alone, strongest first. "random": anything, anywhere. "breakthrough": see
+            `PerformanceBreakthroughSystem`.
         timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
             stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
         every: epochs between growths, at least.
@@ -50,7 +51,7 @@ class GrowthConfig(BaseModel):
         newborns: how new weights are trained at first.
 
     Example:
-        >>> config = GrowthConfig(policy="arbiter", every=2, kinds=("widen", "deepen"))
+        >>> config = GrowthConfig(every=2, kinds=("widen", "deepen"))
         >>> config.every, config.until
         (2, 0.75)
         >>> GrowthConfig.model_validate_json(config.model_dump_json()) == config
@@ -60,7 +61,7 @@ class GrowthConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Literal["arbiter", "papers", "entropy", "correlation", "random", "breakthrough"] = (
-        "papers"
+        "arbiter"
     )
     timing: Literal["periodic", "plateau", "gain"] = "periodic"
     every: int = Field(default=5, ge=1)

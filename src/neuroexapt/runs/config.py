@@ -17,6 +17,10 @@ from neuroexapt.training.settings import explained
 
 DEFAULT_EPOCHS = {"digits": 60}
 OTHER_EPOCHS = 30
+DEFAULT_MODEL = "tiny-conv"
+DEFAULT_FLOPS = {"digits": 2e11}
+"""Where the default model grows on a data set known by name: how large it gets, and so what an
+epoch costs, isn't known beforehand."""
 DEFAULT_GROWTH = {
     "digits": GrowthConfig(
         every=3,
@@ -64,7 +68,7 @@ class GrowConfig(BaseModel):
     data_dir: str | None = None
     image_size: int | None = Field(default=None, ge=1)
     validation: float = Field(default=0.1, gt=0, le=0.5)
-    model: str = "tiny-conv"
+    model: str = DEFAULT_MODEL
     epochs: int | None = Field(default=None, ge=1)
     max_flops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_params: int | None = Field(default=None, ge=1)
@@ -87,7 +91,7 @@ class GrowConfig(BaseModel):
 def configure(settings: Mapping[str, Any], source: str = "the settings") -> GrowConfig:
     """Complete settings with the defaults that suit their data set and this machine.
 
-    Without `epochs` and `max_flops`, a number of epochs that suits the data is taken. Settings
+    Without `epochs` and `max_flops`, an end that suits the data is taken. Settings
     within `recipe` and `growth` override the defaults one by one. `recipe` may also be the name of
     one of `RECIPES`, or hold it as `base` beside what differs from that. Paths become absolute, so
     that a run can be resumed from anywhere.
@@ -200,7 +204,7 @@ def _with_defaults(given: dict[str, Any], data: str, source: str) -> dict[str, A
         "threads": 1 if data in SMALL_DATASETS else torch.get_num_threads(),
     }
     if given.get("epochs") is None and given.get("max_flops") is None:
-        given["epochs"] = DEFAULT_EPOCHS.get(data, OTHER_EPOCHS)
+        given |= _default_end(given, data)
     recipe = recipe_table(given.get("recipe", {}))
     if isinstance(recipe, Mapping):
         given["recipe"] = base_recipe(data, recipe.get("base"), source).model_dump() | {
@@ -214,6 +218,13 @@ def _with_defaults(given: dict[str, Any], data: str, source: str) -> dict[str, A
     return defaults | {
         name: value for name, value in given.items() if value is not None or name == "growth"
     }
+
+
+def _default_end(given: Mapping[str, Any], data: str) -> dict[str, Any]:
+    grows = given.get("growth", {}) is not None
+    if grows and data in DEFAULT_FLOPS and given.get("model") in (None, DEFAULT_MODEL):
+        return {"max_flops": DEFAULT_FLOPS[data]}
+    return {"epochs": DEFAULT_EPOCHS.get(data, OTHER_EPOCHS)}
 
 
 def located(given: dict[str, Any], data: str) -> dict[str, Any]:

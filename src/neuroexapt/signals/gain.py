@@ -197,11 +197,11 @@ def growth_gain(
 
 
 def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
-    """Batches cut into parts of two samples at least, which norms need."""
+    """Batches cut into parts of two samples, which norms need, or of what there is."""
     device = next(living.parameters(), torch.zeros(())).device
     for inputs, targets in checked(batches):
         size = max(math.ceil(inputs.batch_size / parts), 2)
-        for begin in range(0, inputs.batch_size - 1, size):
+        for begin in range(0, max(inputs.batch_size - 1, 1), size):
             chosen = slice(begin, begin + size)
             yield (
                 inputs.map(lambda t, c=chosen: t[c]).to(device),
