@@ -22,7 +22,9 @@ from neuroexapt import (
     Split,
     Widen,
 )
+from neuroexapt.edits import Edit
 from neuroexapt.edits.addition import Addition
+from neuroexapt.graph.flops import counting
 from neuroexapt.signals import growth_gain
 from neuroexapt.signals.attach import rounds
 from neuroexapt.signals.gain import jackknife, pairwise_mean
@@ -210,6 +212,14 @@ def test_what_the_last_layer_can_follow_is_no_gain_beyond_it():
     gains = growth_gain(LivingModel(net, x[:2]), edits, [(x, y)], nn.MSELoss(), parts=8)
     assert all(gain.gain > 3 * gain.error for gain in gains.found)
     assert all(gain.beyond < 1e-9 * gain.gain for gain in gains.found)
+
+
+@pytest.mark.parametrize("edits", [EDITS[:2], EDITS[2:4], EDITS[4:], EDITS])
+def test_gain_counts_what_it_really_takes(edits: tuple[Edit, ...]):
+    living = LivingModel(model(), torch.zeros(2, 1, 6, 6))
+    with counting() as counter:
+        gains = growth_gain(living, edits, batches(2), CRITERION, parts=2)
+    assert gains.flops == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_gain_tells_what_does_not_fit():

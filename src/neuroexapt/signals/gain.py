@@ -21,6 +21,7 @@ from neuroexapt.signals.compute import macs_of_modules, positions_of
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.refusal import by_criterion, by_model
 from neuroexapt.signals.remainder import Project, Remainder, gradients_through
+from neuroexapt.signals.tally import Tally
 from neuroexapt.signals.untouched import untouched
 
 TINY = 1e-30
@@ -75,7 +76,7 @@ class Gains:
         together_beyond: the same of `beyond`.
         num_parts: of the data, whose gradients were compared.
         num_samples: that were looked at.
-        flops: of all passes (2 for each multiply-accumulate).
+        flops: of all passes (2 for each multiply-accumulate), as counted on the first part.
         seconds: wall time.
     """
 
@@ -162,26 +163,23 @@ def growth_gain(
     loss = math.nan
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
-    projections = _projections(living, data)
+    projections, projected = _projections(living, data)
     grams: tuple[list[Tensor], list[Tensor]] = ([], [])
-    own = living.cost().macs
-    flops = 2 * own * num_samples  # what the last layer reads
+    flops = projected
     for attach, chosen in rounds(numbered):
         with torch.random.fork_rng(devices=[]):  # modules draw weights as they are made
             attached = attach(living, chosen, seed, refused)
         if not attached.reads:
             continue
-        whole, remaining, loss = _gradients(attached, data, projections, criterion)
-        macs = record_shapes(attached.model, living.example_inputs)
+        whole, remaining, loss, counted = _gradients(attached, data, projections, criterion)
+        flops += counted
+        record_shapes(attached.model, living.example_inputs)
         added = _macs_added(attached.model, living.example_inputs.batch_size)
         for reading, rows, rest_rows in zip(attached.reads, whole, remaining, strict=True):
             gram, rest_gram = _products(rows), _products(rest_rows)
             grams[0].append(gram)
             grams[1].append(rest_gram)
             known[reading.number] = _gain(reading, rows, gram, rest_gram, added(reading))
-        # Once forward, and back for the loss and for what remains of it: activations' gradients of
-        # everything, weights' gradients of what is new.
-        flops += (6 * macs + 4 * max(macs - own, 0)) * num_samples
     found = tuple(known[number] for number, _ in numbered if number in known)
     return Gains(
         found,
@@ -211,17 +209,17 @@ def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[
 
 def _projections(
     living: LivingModel, data: Sequence[tuple[Inputs, Any]]
-) -> list[list[Project | None]]:
-    """For each part of the data what to do with the gradients at the model's outputs."""
+) -> tuple[list[list[Project | None]], int]:
+    """For each part of the data what to do with the gradients at the model's outputs; the FLOPs."""
     rest = Remainder(living)
     device = next(living.parameters(), torch.zeros(())).device
+    found, tally = [], Tally([inputs.batch_size for inputs, _ in data])
     with untouched(living.graph_module, device):
         put_in_mode(living.graph_module, True, _modes(living.graph_module))
-        found = []
         for inputs, _ in data:
-            with by_model(living, inputs):
+            with by_model(living, inputs), tally.part():
                 found.append(rest.of(inputs))
-        return found
+        return found, tally.total
 
 
 def _gradients(
@@ -229,32 +227,39 @@ def _gradients(
     data: Sequence[tuple[Inputs, Any]],
     projections: Sequence[list[Project | None]],
     criterion: Callable[[Any, Any], Tensor],
-) -> tuple[list[Tensor], list[Tensor], float]:
-    """For each edit the gradients of its degrees of freedom, whole and remaining; the mean loss.
+) -> tuple[list[Tensor], list[Tensor], float, int]:
+    """Each edit's gradients in its degrees of freedom, whole and remaining; mean loss, FLOPs.
 
     Gradients have shape (parts, count) and are on the CPU.
     """
     tensors = [_wanted(attached.model, path) for path in attached.wanted]
     rows: tuple[list[list[Tensor]], ...] = tuple([[] for _ in attached.reads] for _ in range(2))
-    total = 0.0
+    total, tally = 0.0, Tally([inputs.batch_size for inputs, _ in data])
     device = tensors[0].device
     with untouched(attached.model, device):
         put_in_mode(attached.model, True, _modes(attached.model))
         for (inputs, targets), remaining in zip(data, projections, strict=True):
-            with torch.enable_grad():
-                outputs = attached.model(*inputs.args, **inputs.kwargs)
-                with by_criterion(outputs, targets):
-                    loss = criterion(outputs, targets).mean()
-                if getattr(criterion, "reduction", "mean") == "sum":
-                    loss = loss / inputs.batch_size
+            with torch.enable_grad(), tally.part():
+                loss, outputs = _loss(attached.model, inputs, targets, criterion)
+                found = [gradients_through(loss, outputs, tensors, p) for p in (None, remaining)]
             total += float(loss.detach())
-            for kept, through in zip(rows, (None, remaining), strict=True):
-                found = gradients_through(loss, outputs, tensors, through)
-                gradients = dict(zip(attached.wanted, found, strict=True))
+            for kept, of in zip(rows, found, strict=True):
+                gradients = dict(zip(attached.wanted, of, strict=True))
                 for row, reading in zip(kept, attached.reads, strict=True):
                     row.append(_finite(reading.read(gradients), reading.edit))
     whole, remaining_rows = ([torch.stack(row) for row in kept] for kept in rows)
-    return whole, remaining_rows, total / len(data)
+    return whole, remaining_rows, total / len(data), tally.total
+
+
+def _loss(
+    model: nn.Module, inputs: Inputs, targets: Any, criterion: Callable[[Any, Any], Tensor]
+) -> tuple[Tensor, Any]:
+    """The mean loss of some samples, and the model's outputs."""
+    outputs = model(*inputs.args, **inputs.kwargs)
+    with by_criterion(outputs, targets):
+        loss = criterion(outputs, targets).mean()
+    summed = getattr(criterion, "reduction", "mean") == "sum"
+    return loss / inputs.batch_size if summed else loss, outputs
 
 
 def _modes(model: nn.Module) -> OwnModes:
