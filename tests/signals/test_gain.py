@@ -282,8 +282,12 @@ def test_gain_on_every_family(family):
         attached = attach(living, chosen, 0, [])
         assert len(attached.reads) == len(names)
         args = living.example_inputs.args
-        expected, actual = living.eval()(*args), attached.model.eval()(*args)
-        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+        for training in (False, True):
+            found = []
+            for net in (living, attached.model):
+                seed_(1)  # dropouts draw the same masks
+                found.append(copy.deepcopy(net).train(training)(*args))
+            torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
 def _doubled(example):

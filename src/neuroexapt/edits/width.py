@@ -167,8 +167,9 @@ def resize_all(
     replaced = rebuilt(root, graph, new)
     device = next(iter(resized.values())).device
     nodes = {node.name: node for node in graph.nodes}
-    for item in resizings:
-        _follow(nodes, root, replaced, item, device)
+    passed: dict[tuple[str, int], Arrangement] = {}
+    for number, item in enumerate(resizings):
+        _follow(nodes, root, replaced, item, number, passed, device)
     layouts: dict[int, dict[int, Tensor]] = {key: {} for key in tensors}
     for (key, dim), arrangement in arranged.items():
         layouts[key][dim] = torch.from_numpy(arrangement.inherited)
@@ -266,16 +267,22 @@ def _follow(
     root: nn.Module,
     replaced: dict[str, Attribute],
     resizing: Resizing,
+    number: int,
+    passed: dict[tuple[str, int], Arrangement],
     device: torch.device,
 ) -> None:
     """Layers without tensors that the group passes: their copies follow its size.
 
-    Dropouts hand newborn units their models' masks; norms without scale count their channels.
+    Dropouts hand newborn units their models' masks; norms without scale count their channels. Other
+    groups may have passed them before, beside this one.
     """
     for site in resizing.group.masks:
         node = nodes[site.node]
         module = replaced.get(str(node.target)) or root.get_submodule(str(node.target))
-        source = torch.from_numpy(resizing.layout_of(site.units).source).to(device)
+        before = passed.get((site.node, site.dim), Arrangement.of(len(site.units)))
+        layout = resizing.layout_of(before.units(site.units))
+        passed[site.node, site.dim] = before.then(layout, number)
+        source = torch.from_numpy(layout.source).to(device)
         made: nn.Module
         if isinstance(module, nn.GroupNorm | nn.modules.batchnorm._NormBase):
             made = _recounted(module, len(source))
