@@ -149,6 +149,20 @@ def test_spaces_refuse_operations_there_is_nothing_to_choose_from(build, operati
         build(operations=operations)
 
 
+@pytest.mark.parametrize(
+    ("build", "sizes", "told"),
+    [
+        (aso_se, {"channels": 0}, "channels is 0; give at least 1"),
+        (aso_se, {"num_cells": 0}, "num_cells is 0"),
+        (nasbench201, {"cells_a_stage": -1}, "cells_a_stage is -1"),
+        (nasbench201, {"num_classes": 0}, "num_classes is 0"),
+    ],
+)
+def test_spaces_refuse_sizes_of_nothing(build, sizes, told):
+    with pytest.raises(SearchError, match=told):
+        build(**sizes)
+
+
 def test_seed_fixes_the_first_preferences():
     first, same, other = (
         torch.cat([d.alpha for d in decisions(aso_se(channels=4, seed=seed)).values()])

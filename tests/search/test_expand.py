@@ -1,5 +1,7 @@
 """Growth within a search: exact, chosen by gain, and new decisions change nothing at first."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -185,9 +187,12 @@ def test_search_grows_on_a_plateau_and_reheats(monkeypatch):
 
 
 def test_looking_for_a_place_in_vain_is_paid_for(monkeypatch):
-    """Images of one pixel, on which no block can stand."""
     monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
-    train, held_out = ([(x[..., :1, :1], y) for x, y in learnable(seed, 2, 32)] for seed in (0, 1))
+    monkeypatch.setattr(
+        "neuroexapt.search.growing.choose_place",
+        lambda *given: dataclasses.replace(choose_place(*given), after=None),
+    )
+    train, held_out = learnable(0, 2, 32), learnable(1, 2, 32)
     spent = []
     for expansion in (None, STUCK.expansion):
         config = STUCK.model_copy(update={"expansion": expansion})
@@ -196,6 +201,38 @@ def test_looking_for_a_place_in_vain_is_paid_for(monkeypatch):
         assert record.expansions == 0
         spent.append(record.flops)
     assert spent[1] > spent[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 10)), (6,)),
+        (
+            nn.Sequential(
+                nn.Conv1d(2, 8, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv1d(8, 8, 3, padding=1),
+                nn.AdaptiveAvgPool1d(1),
+                nn.Flatten(),
+                nn.Linear(8, 10),
+            ),
+            (2, 9),
+        ),
+    ],
+    ids=["linear", "1d"],
+)
+def test_search_grows_where_there_are_no_pictures(model, shape, monkeypatch):
+    monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
+    torch.manual_seed(0)
+    inputs = torch.randn(256, *shape)
+    targets = (inputs.flatten(1)[:, 0] > 0).long() + 2 * (inputs.flatten(1)[:, 1] > 0)
+    data = [(inputs[:128], targets[:128])] * 2
+    search = Searching(searchable(model, inputs[:4]), STUCK, inputs[:4])
+    record = search.run_epoch(data, [(inputs[128:], targets[128:])])
+    (growth,) = search.expansions
+    assert record.expansions == 1
+    assert growth.max_error < 1e-5
+    assert set(growth.opened) < record.choices.keys()
 
 
 def test_search_grows_only_where_accuracy_has_stopped_rising():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neuroexapt.errors import SearchError
+from neuroexapt.errors import DataError, SearchError
 from neuroexapt.search import (
     Decision,
     ImprovedASOSEFramework,
@@ -82,6 +82,41 @@ def test_improved_refuses_loaders_that_share_samples():
         ImprovedASOSEFramework().train_with_enhanced_aso_se(network(), same, same)
 
 
+def changed(inputs=None, targets=None) -> list[tuple[Tensor, Tensor]]:
+    """Batches that differ in what is given."""
+    return [
+        (x if inputs is None else inputs(x), y if targets is None else targets(y))
+        for x, y in batches(0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (changed(lambda x: x * float("nan")), "training loader holds inputs that aren't finite"),
+        (changed(lambda x: x.byte()), r"the network doesn't run on .* uint8 inputs of shape \(16,"),
+        (changed(targets=lambda y: y + 5), "has the class 1[0-4], but the network gives 10"),
+        (changed(targets=lambda y: y - 5), "has the class -[1-5], but the network gives 10"),
+        (changed(targets=lambda y: y.float()), "takes no outputs of shape"),
+    ],
+)
+def test_data_that_do_not_fit_are_named(given, told):
+    with pytest.raises(DataError, match=told):
+        ImprovedASOSEFramework().train_with_enhanced_aso_se(network(), given, batches(1))
+    fine = network()
+    if "training" not in told:
+        with pytest.raises(DataError, match=told):
+            ImprovedASOSEFramework().train_with_enhanced_aso_se(fine, batches(1), given)
+
+
+def test_network_without_weights_to_train_is_refused():
+    frozen = network()
+    for name, parameter in frozen.named_parameters():
+        parameter.requires_grad_("alpha" in name)
+    with pytest.raises(SearchError, match="no weight of the network is trainable"):
+        ImprovedASOSEFramework().train_with_enhanced_aso_se(frozen, batches(0), batches(1))
+
+
 @pytest.mark.parametrize("framework", [ImprovedASOSEFramework, OriginalASOSE])
 @pytest.mark.parametrize(
     ("config", "message"),
@@ -89,6 +124,7 @@ def test_improved_refuses_loaders_that_share_samples():
         ({"epoch": 3}, "the config: there is no setting 'epoch'; is 'epochs' meant"),
         ({"epochs": 0}, "the config: epochs: input should be greater than or equal to 1, not 0"),
         ({"epochs": 5, "warmup": 9}, "give epochs in this order"),
+        ("improved", "the config is a str; give a SearchConfig, or a mapping"),
     ],
 )
 def test_bad_config_is_refused(framework, config, message):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -148,9 +149,16 @@ BATCHES = [(torch.zeros(2, 2), torch.zeros(2))]
         (DataLoader(DATA), DataLoader(DATA, batch_sampler=[[0, 1]])),
     ],
 )
-def test_what_cannot_be_compared_is_taken_at_its_word(train, held_out):
+def test_what_cannot_be_compared_is_taken_at_its_word_and_told(train, held_out, caplog):
     assert overlap(train, held_out) is None
     check_apart(train, held_out)
+    assert f"can't be seen from what they are ({type(train).__name__}" in caplog.text
+
+
+def test_shared_samples_are_seen_through_concatenated_data_sets():
+    parts = ConcatDataset([Subset(DATA, range(5, 10)), Subset(DATA, range(5))])
+    train = DataLoader(Subset(parts, range(3, 8)))  # the data's 8, 9, 0, 1, 2
+    assert overlap(train, DataLoader(Subset(DATA, [2, 3, 9]))) == Overlap(2, 3, by_values=False)
 
 
 def test_few_equal_samples_are_put_down_to_the_data(caplog):

@@ -314,8 +314,20 @@ class Inspecting(nn.Module):
 
 def test_layer_of_which_a_model_reads_more_than_outputs_is_named():
     with pytest.raises(SearchError, match=r"reads 'weight' of the layer 'last', .* leave it out"):
-        searchable(Inspecting(), X)
-    assert list(decisions(searchable(Inspecting(), X, layers=["first"]))) == ["first"]
+        searchable(Inspecting(), X, layers=["first", "last"])
+    assert list(decisions(searchable(Inspecting(), X))) == ["first"]
+    attending = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    plain = nn.Sequential(attending, nn.Linear(8, 8))
+    assert list(decisions(searchable(plain, torch.randn(2, 5, 8)))) == ["1"]
+
+
+def test_models_of_several_inputs_and_with_decisions_are_refused():
+    with pytest.raises(SearchError, match="the example is a tuple; a search is for models of one"):
+        searchable(model(), (X, X))
+    with pytest.raises(SearchError, match=r"the model has decisions already, as '0'"):
+        searchable(searchable(model(), X), X)
+    with pytest.raises(SearchError, match=r"doesn't run on the example of shape \(2, 5\)"):
+        searchable(model(), torch.zeros(2, 5))
 
 
 class ByKeyword(Inspecting):

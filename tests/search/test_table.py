@@ -73,6 +73,18 @@ def test_missing_and_unknown_edges_are_named():
         write_cell(dict.fromkeys(EDGES[:-1], "none"))
     with pytest.raises(SearchError, match="'conv_9x9' doesn't belong"):
         write_cell(dict.fromkeys(EDGES, "conv_9x9"))
+    with pytest.raises(SearchError, match="'3->4' doesn't belong"):
+        write_cell(dict.fromkeys([*EDGES, "3->4"], "none"))
+
+
+def test_what_was_grown_beside_a_cell_is_left_out():
+    cell = dict.fromkeys(EDGES, "skip_connect")
+    assert write_cell(cell | {"edit0.first": "present"}) == write_cell(cell)
+
+
+def test_what_is_no_string_is_no_cell(path):
+    with pytest.raises(SearchError, match="3 is no cell"):
+        NASBench201(path)[3]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from neuroexapt.errors import SearchError
 from neuroexapt.search.decisions import Decision
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.operations import (
@@ -150,10 +151,13 @@ def nasbench201(
         seed: of the first architecture parameters. Weights are drawn from torch's own generator.
 
     Raises:
-        SearchError: if an operation is unknown, or there are fewer than two.
+        SearchError: if an operation is unknown, there are fewer than two, or a size isn't at least
+            1.
 
     Source: Dong and Yang 2020, arXiv:2001.00326.
     """
+    _check_sizes(num_classes=num_classes, in_channels=in_channels, channels=channels)
+    _check_sizes(cells_a_stage=cells_a_stage)
     generator = torch.Generator().manual_seed(seed)
     names = checked_names(operations)
     shared = _decisions("", 4, names, generator)
@@ -190,8 +194,11 @@ def aso_se(
         seed: of the first architecture parameters. Weights are drawn from torch's own generator.
 
     Raises:
-        SearchError: if an operation is unknown, or there are fewer than two.
+        SearchError: if an operation is unknown, there are fewer than two, or a size isn't at least
+            1.
     """
+    _check_sizes(num_classes=num_classes, in_channels=in_channels, channels=channels)
+    _check_sizes(num_cells=num_cells)
     generator = torch.Generator().manual_seed(seed)
     names = checked_names(operations)
     found: list[nn.Module] = []
@@ -202,6 +209,12 @@ def aso_se(
         found.append(Cell(width, width * stride, stride, 3, own))
         width *= stride
     return CellNetwork(_stem(in_channels, channels), found, width, num_classes)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise SearchError(f"{name} is {size}; give at least 1")
 
 
 def _decisions(

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from neuroexapt.edits import Deepen
-from neuroexapt.edits.site import place
+from neuroexapt.edits.site import Place, place
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
+from neuroexapt.search.alternatives import WEIGHTED
 from neuroexapt.search.decisions import commit
 from neuroexapt.search.mixed import Mixed
 from neuroexapt.search.searchable import open_layers
@@ -94,7 +95,13 @@ def choose_place(
 
 
 def places(living: LivingModel) -> Iterator[str]:
-    """Nodes behind which a residual block can stand, on maps of features."""
+    """Nodes behind which a residual block can stand: pictures of features, or else anything."""
+    found = list(_places(living))
+    pictures = [name for name, where in found if len(where.spatial) == 2 and where.is_map]
+    return iter(pictures or [name for name, _ in found])
+
+
+def _places(living: LivingModel) -> Iterator[tuple[str, Place]]:
     last = {node for node in living.graph_module.graph.nodes if node.op == "output"}
     for name in living.nodes:
         node = living.node(name)
@@ -104,8 +111,8 @@ def places(living: LivingModel) -> Iterator[str]:
             where = place(living, node)
         except EditError:
             continue
-        if where.is_map and len(where.spatial) == 2 and math.prod(where.spatial) > 1:
-            yield name
+        if not where.is_map or math.prod(where.spatial) > 1:
+            yield name, where
 
 
 def expand(
@@ -118,7 +125,7 @@ def expand(
         example: a batch of inputs, on which that is checked.
         after: the node, as `places` names them.
         seed: of the new weights.
-        open_operations: make the new convolutions decisions, each starting as what it is.
+        open_operations: make the new layers decisions, each starting as what it is.
 
     Returns:
         The expanded network, which shares all modules with the old one; the names of its new
@@ -135,7 +142,7 @@ def expand(
     new = [
         name
         for name, module in grown.named_modules()
-        if name not in known and isinstance(module, nn.Conv2d) and module.groups == 1
+        if name not in known and isinstance(module, WEIGHTED)
     ]
     opened = open_layers(grown, example, new) if open_operations else ()
     return grown, opened, error

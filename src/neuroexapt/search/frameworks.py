@@ -10,10 +10,11 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.search.config import SearchConfig, as_count, improved, original, overridden
 from neuroexapt.search.decisions import Decision
 from neuroexapt.search.derive import derive
+from neuroexapt.search.fitting import check_fits
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.search.searchable import searchable
 from neuroexapt.search.searching import Searching
-from neuroexapt.training import first_batch
+from neuroexapt.training import build_criterion, first_batch
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.settings import explained
 
@@ -155,11 +156,13 @@ def begin(model: nn.Module, config: SearchConfig, train_loader: Iterable[Any]) -
 
     Raises:
         SearchError: if there is nothing to decide.
-        DataError: if the loader yields nothing usable.
+        DataError: if the loader yields nothing that the model and the loss take.
     """
     inputs, _ = first_batch(train_loader)
     example = inputs.to(device_of(model))
-    return Searching(with_decisions(model, example), config, example)
+    network = with_decisions(model, example)
+    check_fits(network, train_loader, build_criterion(config.recipe), "training")
+    return Searching(network, config, example)
 
 
 def with_decisions(model: nn.Module, example: Tensor) -> nn.Module:
@@ -181,6 +184,11 @@ def _completed(
     """
     if isinstance(config, SearchConfig):
         return config
+    if config is not None and not isinstance(config, Mapping):
+        raise ValueError(
+            f"the config is a {type(config).__name__}; give a SearchConfig, or a mapping with some "
+            "of its fields"
+        )
     given = dict(config or {})
     try:
         known = default(as_count(given.get("epochs"), SearchConfig().epochs)).model_dump()

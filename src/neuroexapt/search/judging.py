@@ -18,7 +18,7 @@ CALIBRATION = 8
 
 def judge(
     network: nn.Module,
-    train_loader: Iterable[Any] | None,
+    train_loader: Iterable[Any],
     val_loader: Iterable[Any],
     criterion: Callable[[Tensor, Tensor], Tensor],
     *,
@@ -28,14 +28,14 @@ def judge(
 
     Args:
         network: with decisions.
-        train_loader: by which norms are calibrated for this; None where they know already, as those
-            of a network do that is trained as it is.
+        train_loader: by which norms are calibrated for this: they have seen other operations, or
+            weights as they were some steps ago.
         val_loader: held-out data.
         criterion: outputs and targets to a mean loss.
         amp: run in half precision.
     """
     commit(network)
-    with calibrated(network, [] if train_loader is None else _seen(network, train_loader)):
+    with calibrated(network, _seen(network, train_loader)):
         return evaluate(network, val_loader, criterion, amp=amp)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     DistributedSampler,
@@ -102,13 +104,23 @@ class Files:
 
 
 def check_apart(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> None:
-    """Refuse loaders that are seen to share samples; see `overlap` for what is seen.
+    """Refuse loaders that are seen to share samples, and say so where that can't be seen.
+
+    See `overlap` for what is seen.
 
     Raises:
         SearchError: saying how many samples are shared.
     """
     found = overlap(train_loader, val_loader)
-    if found is None or not found.shared:
+    if found is None:
+        _log.warning(
+            "whether the validation loader shares samples with the training loader can't be seen "
+            "from what they are (%s, %s); make sure that it doesn't",
+            _kind(train_loader),
+            _kind(val_loader),
+        )
+        return
+    if not found.shared:
         return
     told = f"{found.shared} samples of the validation loader are in the training loader too"
     if found.leaks:
@@ -122,10 +134,10 @@ def check_apart(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> None:
 def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap | None:
     """What two loaders share, as far as that can be seen.
 
-    Seen are: one object given twice; `DataLoader`s of one data set, or of `Subset`s of one, by the
-    indices that their samplers draw from; and by their values lists of batches, `Batches`, and
-    `DataLoader`s over a `TensorDataset` or over data sets of one class that keep images as `.data`,
-    or the files that they read as `.samples`.
+    Seen are: one object given twice; `DataLoader`s of one data set, also where it is in `Subset`s
+    or `ConcatDataset`s, by the indices that their samplers draw from; and by their values lists of
+    batches, `Batches`, and `DataLoader`s over a `TensorDataset` or over data sets of one class that
+    keep images as `.data`, or the files that they read as `.samples`.
 
     Returns:
         None for loaders of other kinds: they are taken at their word.
@@ -133,10 +145,11 @@ def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap |
     if train_loader is val_loader:
         count = sum(len(inputs) for inputs, _ in pairs(val_loader))
         return Overlap(count, count, by_values=False)
-    own, other = _drawn_from(train_loader), _drawn_from(val_loader)
-    if own is not None and other is not None and own[0] is other[0]:
-        taken = set(other[1])
-        return Overlap(len(taken.intersection(own[1])), len(taken), by_values=False)
+    own, other = _places(train_loader), _places(val_loader)
+    if {id(dataset) for dataset, _ in own} & {id(dataset) for dataset, _ in other}:
+        learnt_from = {(id(dataset), index) for dataset, index in own}
+        judged_by = {(id(dataset), index) for dataset, index in other}
+        return Overlap(len(learnt_from & judged_by), len(judged_by), by_values=False)
     train, held_out = _rows(train_loader), _rows(val_loader)
     if train is None or held_out is None or train.form != held_out.form:
         return None
@@ -148,6 +161,32 @@ def overlap(train_loader: Iterable[Any], val_loader: Iterable[Any]) -> Overlap |
 
 def _repeated(counts: Counter[bytes]) -> float:
     return sum(count for count in counts.values() if count > 1) / max(counts.total(), 1)
+
+
+def _kind(loader: object) -> str:
+    inside = [type(loader.dataset).__name__] if isinstance(loader, DataLoader) else []
+    return " of ".join([type(loader).__name__, *inside])
+
+
+def _places(loader: object) -> list[tuple[Dataset[Any], int]]:
+    """Where each sample that may be drawn is, in the data sets underneath; none if unknown."""
+    drawn = _drawn_from(loader)
+    return [] if drawn is None else list(_underneath(*drawn))
+
+
+def _underneath(dataset: Dataset[Any], taken: Iterable[int]) -> Iterator[tuple[Dataset[Any], int]]:
+    for index in taken:
+        yield _inside(dataset, int(index))
+
+
+def _inside(dataset: Dataset[Any], place: int) -> tuple[Dataset[Any], int]:
+    if isinstance(dataset, Subset):
+        return _inside(dataset.dataset, int(dataset.indices[place]))
+    if isinstance(dataset, ConcatDataset):
+        part = bisect_right(dataset.cumulative_sizes, place)
+        before = dataset.cumulative_sizes[part - 1] if part else 0
+        return _inside(dataset.datasets[part], place - before)
+    return dataset, place
 
 
 def _drawn_from(loader: object) -> tuple[Dataset[Any], Sequence[int]] | None:

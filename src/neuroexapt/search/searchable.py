@@ -1,7 +1,7 @@
 """Any model as a search space: chosen layers become decisions that start as what they were."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,7 +60,8 @@ def searchable(
         model: any model, or a living one; it stays as it is.
         example: a batch of its inputs.
         layers: names of such layers; None for all convolutions; of a model that has none for all
-            linear layers, or else all pooling, or else all activations.
+            linear layers, or else all pooling, or else all activations; without those that the
+            model reads anything of, as attention does.
         operations: names from `ALTERNATIVES`.
 
     Returns:
@@ -68,7 +69,8 @@ def searchable(
 
     Raises:
         SearchError: naming the layer or the operation, if one is unknown or can't be decided; if
-            the model does more with a layer than to call it; or if nothing is left to decide.
+            the model does more with a layer than to call it, doesn't run on the example, or has
+            decisions; or if nothing is left to decide.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
@@ -77,14 +79,49 @@ def searchable(
         ('present', 'skip_connect')
     """
     source = model.graph_module if isinstance(model, LivingModel) else model
-    network = copy.deepcopy(source)
-    if not open_layers(network, example, layers, operations):
+    _check_undecided(source)
+    if not isinstance(example, Tensor):
         raise SearchError(
-            "nothing else gives the same shape as any of the chosen layers; give others, or other "
-            "operations"
+            f"the example is a {type(example).__name__}; a search is for models of one input, so "
+            "give a batch of these as a tensor"
         )
-    _check_same(source, network, example)
-    return network
+    chosen, picked = list(layers) if layers is not None else None, list(operations)
+    left_out: set[str] = set()
+    while True:
+        network = copy.deepcopy(source)
+        if not open_layers(network, example, chosen, picked, left_out):
+            raise SearchError(
+                "nothing else gives the same shape as any of the chosen layers; give others, or "
+                "other operations"
+            )
+        try:
+            _check_same(source, network, example)
+        except _ReadError as error:
+            if chosen is not None:
+                raise
+            left_out.add(error.layer)
+        else:
+            return network
+
+
+class _ReadError(SearchError):
+    """A model reads what only the layer itself has, and not its place."""
+
+    def __init__(self, layer: str, read: str) -> None:
+        super().__init__(
+            f"the model reads {read!r} of the layer {layer!r}, so that nothing else can stand in "
+            "its place; leave it out of layers="
+        )
+        self.layer = layer
+
+
+def _check_undecided(model: nn.Module) -> None:
+    decided = next((m for m in model.modules() if isinstance(m, Mixed)), None)
+    if decided is not None:
+        raise SearchError(
+            f"the model has decisions already, as {decided.decision.name!r}; give it as it was "
+            "before"
+        )
 
 
 def open_layers(
@@ -92,8 +129,16 @@ def open_layers(
     example: Tensor,
     layers: Iterable[str] | None = None,
     operations: Iterable[str] = ALTERNATIVES,
+    left_out: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Turn layers into mixed operations, in place; see `searchable`.
+
+    Args:
+        network: the model.
+        example: a batch of its inputs.
+        layers: as there.
+        operations: as there.
+        left_out: names of layers that stay as they are.
 
     Returns:
         The names of the decisions, which are the layers'; none if nothing can stand in any of their
@@ -102,7 +147,9 @@ def open_layers(
     Raises:
         SearchError: naming the layer or the operation, if one is unknown or can't be decided.
     """
-    chosen = _chosen(network, layers)
+    chosen = {
+        name: layer for name, layer in _chosen(network, layers).items() if name not in left_out
+    }
     allowed = _picked(
         operations, dict.fromkeys(ALTERNATIVES), "operation to put in a layer's place"
     )
@@ -166,6 +213,12 @@ def _calls(
     try:
         with mode(network, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
             network(example)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shape = tuple(example.shape)
+        raise SearchError(
+            f"the model doesn't run on the example of shape {shape}: {error}; give a batch of its "
+            "inputs"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -184,11 +237,7 @@ def _check_same(source: nn.Module, network: nn.Module, example: Tensor) -> None:
     except AttributeError as error:
         if not isinstance(error.obj, Mixed):
             raise
-        name = error.obj.decision.name
-        raise SearchError(
-            f"the model reads {error.name!r} of the layer {name!r}, so that nothing else can stand "
-            "in its place; leave it out of layers="
-        ) from error
+        raise _ReadError(error.obj.decision.name, str(error.name)) from error
     overwriting = [
         name
         for name, module in network.named_modules()

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroexapt.errors import SearchError
 from neuroexapt.search.alpha import BACKWARD, AlphaSteps, frozen
 from neuroexapt.search.config import SEARCHING, Phase, SearchConfig
 from neuroexapt.search.cost import OperationCosts
-from neuroexapt.search.decisions import alphas, commit, probabilities
+from neuroexapt.search.decisions import alphas, commit, other_parameters, probabilities
 from neuroexapt.search.drawn import Drawn, draw
 from neuroexapt.search.expand import Expansion
+from neuroexapt.search.fitting import check_fits
 from neuroexapt.search.growing import adopt, grow, grow_again, is_stuck
 from neuroexapt.search.heard import check_heard, check_traceable
 from neuroexapt.search.judging import judge, settle
@@ -49,7 +51,7 @@ class Searching:
         example: a batch of inputs, on the network's device.
 
     Raises:
-        SearchError: if there is nothing to decide.
+        SearchError: if there is nothing to decide, or to train.
 
     Attributes:
         network: as it is now; an expansion puts another one here that shares its modules.
@@ -69,6 +71,10 @@ class Searching:
         self.history: list[SearchEpoch] = []
         self.expansions: list[Expansion] = []
         self.epoch = self.flops = 0
+        if not any(parameter.requires_grad for parameter in other_parameters(network)):
+            raise SearchError(
+                "no weight of the network is trainable; unfreeze what is to be trained"
+            )
         with frozen(alphas(network)):
             self.weights = build_optimizer(network, config.recipe)
         self.criterion = build_criterion(config.recipe)
@@ -105,10 +111,12 @@ class Searching:
             SearchError: if loaders share samples, or a decision has no part in what is computed.
             TraceError: if the network is to grow, and can't be traced.
             TrainingError: if a loss isn't finite.
-            DataError: if a loader yields nothing usable, or is used up by one pass.
+            DataError: if a loader yields nothing that the network and the loss take, or is used up
+                by one pass.
         """
-        for loader in (train_loader, val_loader):
+        for name, loader in (("training", train_loader), ("validation", val_loader)):
             check_repeatable(loader)
+            check_fits(self.network, loader, self.criterion, name)
         check_heard(self.network, self._example)
         if self.config.expansion is not None:
             check_traceable(self.network, self._example, _GROWS)
@@ -120,7 +128,7 @@ class Searching:
     def run_epoch(self, train_loader: Iterable[Any], val_loader: Iterable[Any]) -> SearchEpoch:
         """Train one epoch, with alpha's turns and, on a plateau, growth; see `run`.
 
-        A search that ends without a final phase leaves the norms calibrated for what was chosen.
+        Norms are calibrated for what was chosen whenever it is judged, and in the end for good.
         """
         began = time.perf_counter()
         config, epoch = self.config, self.epoch
@@ -144,18 +152,18 @@ class Searching:
         if searching:
             self.temperature.after_epoch(epoch + 1)
         tell_epoch(val_loader, PASSES * epoch)
-        known = None if phase == "final" else train_loader
-        held_out = judge(self.network, known, val_loader, self.criterion, amp=config.recipe.amp)
+        judged = (self.network, train_loader, val_loader, self.criterion)
+        held_out = judge(*judged, amp=config.recipe.amp)
         self.epoch += 1
         if searching and is_stuck(config, self.history, self.expansions, held_out.accuracy):
             self._grow(val_loader)
-        if self.finished and phase != "final":
-            gap = self._gap(val_loader)
+        if self.finished:
+            gap = gap if phase == "final" else self._gap(val_loader)
             settle(self.network, train_loader)
         measured = None
         if config.measures(epoch):
-            judged = (self.network, config, self.temperature.value, self.criterion)
-            measured = measure_in_passing(*judged, train_loader, val_loader)
+            known = (self.network, config, self.temperature.value, self.criterion)
+            measured = measure_in_passing(*known, train_loader, val_loader)
         record = SearchEpoch(
             epoch=epoch,
             phase=phase,

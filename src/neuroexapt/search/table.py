@@ -11,6 +11,8 @@ from neuroexapt.search.cells import edges
 from neuroexapt.search.operations import NASBENCH201_OPERATIONS
 
 EDGES = tuple(f"{start}->{end}" for start, end in edges(4))
+GROWN = "edit"
+"""What names of decisions in grown blocks begin with."""
 COLUMNS = {
     "c10_val_12ep": "validation_12",
     "c10_test_200ep": "test",
@@ -82,6 +84,8 @@ class NASBench201:
         Raises:
             SearchError: if the table holds no such cell.
         """
+        if not isinstance(cell, str):
+            raise SearchError(f"{cell!r} is no cell; give one as `write_cell` writes it")
         if cell not in self._scores:
             read_cell(cell)  # which says what is wrong with its form, if anything is
             raise SearchError(f"the table of {len(self)} cells has no row for {cell}")
@@ -96,7 +100,8 @@ def write_cell(choices: Mapping[str, str]) -> str:
     """A cell in the benchmark's own writing.
 
     Args:
-        choices: edge "0->1" -> operation, for all six.
+        choices: edge "0->1" -> operation, for all six. What a search decided on in blocks that it
+            grew is left out: the benchmark knows no such cells.
 
     Raises:
         SearchError: if an edge is missing, or an operation isn't the benchmark's.
@@ -105,8 +110,8 @@ def write_cell(choices: Mapping[str, str]) -> str:
         >>> write_cell({edge: "skip_connect" for edge in EDGES})[:40]
         '|skip_connect~0|+|skip_connect~0|skip_co'
     """
-    wrong = set(EDGES) ^ choices.keys()
-    unknown = set(choices.values()) - set(NASBENCH201_OPERATIONS)
+    wrong = set(EDGES) ^ {name for name in choices if not name.startswith(GROWN)}
+    unknown = {choices.get(edge, "none") for edge in EDGES} - set(NASBENCH201_OPERATIONS)
     if wrong or unknown:
         raise SearchError(
             f"{min(wrong or unknown)!r} doesn't belong to a cell of NAS-Bench-201; its edges are "
