@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from neuroexapt.edits import Deepen, Widen
 from neuroexapt.errors import DataError, EvolutionError, TraceError
@@ -531,8 +532,87 @@ def test_members_of_another_evolution_go_on() -> None:
     assert of.evolve_generation(population)
 
 
+def drawing(kind: str) -> DataLoader[Any]:
+    """A loader whose order is drawn by chance, in one of the ways there are."""
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches(), strict=True))
+    data, generator = TensorDataset(inputs, targets), torch.Generator().manual_seed(5)
+    if kind == "global":
+        return DataLoader(data, 32, shuffle=True)
+    if kind == "generator":
+        return DataLoader(data, 32, shuffle=True, generator=generator)
+    samples = RandomSampler(data, generator=generator)
+    return DataLoader(data, batch_sampler=BatchSampler(samples, 32, drop_last=False))
+
+
+@pytest.mark.parametrize("kind", ["global", "generator", "batch sampler"])
+def test_what_is_known_of_a_network_changes_nothing_of_its_training(kind: str) -> None:
+    """A process counts a structure's FLOPs only when it meets it first, and draws a batch then."""
+    first, second = (
+        MultiObjectiveArchitectureEvolution(model(), drawing(kind), batches(2, seed=9), SMALL)
+        for _ in range(2)
+    )
+    population = first.evolve_generation(first.found())
+    second.load_state_dict(first.state_dict())
+    torch.manual_seed(77)
+    assert same(first.evolve_generation(population), second.evolve_generation(population))
+
+
+def test_names_of_children_are_new_where_members_come_from_further_on() -> None:
+    _, populations = evolved(1)
+    of = evolution(seed=1)
+    going = of.evolve_generation(populations[-1])
+    born = {child.name for child in of.history[-1].children}
+    assert not born & {member.name for member in populations[-1]}
+    assert len({member.name for member in going}) == len(going)
+    with pytest.raises(EvolutionError, match=r"the population holds 0\.0 twice"):
+        of.evolve_generation([populations[0][0], *populations[0]])
+
+
+def test_members_grown_from_another_network_are_told() -> None:
+    _, populations = evolved(1)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 2))
+    of = MultiObjectiveArchitectureEvolution(other, batches(), batches(2, seed=9), SMALL)
+    with pytest.raises(EvolutionError, match="grown from another network than this evolution's"):
+        of.model(populations[0][0])
+
+
+def test_a_first_generation_that_sensing_makes_too_dear_is_not_begun() -> None:
+    limit = 2e8
+    of = evolution(max_flops=limit, polish=0.3)
+    list(of.run())
+    assert of.flops <= 1.05 * limit
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(36, 2)).requires_grad_(False), "is trainable"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36)), "takes no matrix product"),
+    ],
+)
+def test_what_cannot_be_trained_or_counted_is_refused(net: nn.Module, told: str) -> None:
+    with pytest.raises(EvolutionError, match=told):
+        MultiObjectiveArchitectureEvolution(net, batches(), batches(), SMALL | {"max_flops": 1e9})
+
+
+def test_only_the_front_has_children_where_it_is_asked_for() -> None:
+    of = evolution(parents="front")
+    population = of.evolve_generation(of.found())
+    best = {member.name for member in of.front(population)}
+    of.evolve_generation(population)
+    assert {name for child in of.history[-1].children for name in child.parents} <= best
+
+
+def test_a_population_of_none_has_no_front() -> None:
+    for asked in (evolution().front, evolution().pick, evolution().evolve_generation):
+        with pytest.raises(EvolutionError, match="the population is empty"):
+            asked([])
+    with pytest.raises(EvolutionError, match="the population is a NoneType"):
+        evolution().evolve_generation(None)  # type: ignore[arg-type]
+
+
 def test_run_goes_on_from_networks_of_ones_own() -> None:
-    of = evolution(max_flops=2e8, polish=0.3)
+    of = evolution(max_flops=6e8, polish=0.3)
     *_, last = of.run(of.population(grown_by_hand()))
     assert of.finished
     assert {record.phase for record in of.history} == {"founding", "evolving", "polishing"}

@@ -309,6 +309,9 @@ def test_num_correct_by_hand() -> None:
         (torch.zeros(3, 2), torch.zeros(3)),
         (torch.zeros(3), torch.zeros(3).long()),
         (torch.zeros(3, 2), torch.zeros(3, 1).long()),
+        (torch.zeros(3, 1), torch.ones(3, 1)),
+        (torch.zeros(3, 1), torch.zeros(3).long()),
+        (torch.zeros(3, 2), torch.tensor([[0.5, 2.0]] * 3)),
     ],
 )
 def test_num_correct_of_no_classifier_is_refused(outputs: Tensor, targets: Tensor) -> None:

@@ -110,6 +110,11 @@ def check_population(population: Sequence[Any], names: Collection[str]) -> None:
     Raises:
         EvolutionError: if it is empty, or holds anything else.
     """
+    if not isinstance(population, Sequence):
+        raise EvolutionError(
+            f"the population is a {type(population).__name__}; give a list of members, or begin "
+            "with found()"
+        )
     for member in population:
         if not isinstance(member, Individual) or not isinstance(member.genome, Genome):
             raise EvolutionError(
@@ -122,3 +127,24 @@ def check_population(population: Sequence[Any], names: Collection[str]) -> None:
             )
     if not population:
         raise EvolutionError("the population is empty; begin with found() or population([...])")
+
+
+def check_names(population: Sequence[Network]) -> None:
+    """That each member has a name of its own.
+
+    Raises:
+        EvolutionError: if two have the same.
+    """
+    known = [member.name for member in population]
+    twice = next((name for name in known if known.count(name) > 1), None)
+    if twice is not None:
+        raise EvolutionError(
+            f"the population holds {twice} twice; give each member once, and take those of several "
+            "evolutions over by population([...])"
+        )
+
+
+def born_in(name: str) -> int:
+    """The generation that is in a member's name; -1 if there is none."""
+    number = name.partition(".")[0]
+    return int(number) if number.isdigit() else -1

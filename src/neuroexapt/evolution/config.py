@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroexapt.evolution.objectives import Limits, Objective
+from neuroexapt.evolution.selection import Parents
 from neuroexapt.growth import GrowthConfig
 from neuroexapt.training import Recipe
 
@@ -23,6 +24,8 @@ class EvolutionConfig(BaseModel):
         rungs: epochs that children are trained for, one stint after the other.
         kept: share of the children that goes on from one rung to the next, the fittest first
             (successive halving). The others stay as they are, and may survive all the same.
+        parents: who may have children: "population", all members; or "front", those of the first
+            front only, which suits children that are much like their parents.
         crossover: share of the children that have two parents.
         trained: members that are trained on in a generation, as long as a child is: those of the
             first front that were trained least, dear ones having to be trained less.
@@ -61,6 +64,7 @@ class EvolutionConfig(BaseModel):
     founding: float = Field(default=1.0, gt=0)
     rungs: tuple[float, ...] = Field(default=(0.5, 0.5), min_length=1)
     kept: float = Field(default=0.5, gt=0, le=1)
+    parents: Parents = "population"
     crossover: float = Field(default=0.2, ge=0, le=1)
     trained: int = Field(default=2, ge=0)
     pruning: float = Field(default=0.2, ge=0, le=1)

@@ -9,7 +9,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import EvolutionError
-from neuroexapt.evolution.adopt import adopted, best_of_each, check_population, living_of
+from neuroexapt.evolution.adopt import (
+    adopted,
+    best_of_each,
+    born_in,
+    check_names,
+    check_population,
+    living_of,
+)
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.executors import Executor, InProcess
 from neuroexapt.evolution.foresight import Foresight
@@ -188,11 +195,16 @@ class MultiObjectiveArchitectureEvolution:
         """
         began = time.perf_counter()
         check_population(population, self._score_names)
+        check_names(population)
         config, number = self.config, self._seed_of(self.generation)
-        networks = self._networks(most_error(population, config))
+        newest = max(born_in(member.name) for member in population)  # of another evolution, maybe
+        networks = self._networks(most_error(population, config), newest + 1)
         aged = self._aged(networks.bounded(population), networks, number)
         selection = Selection(
-            objectives=config.objectives, size=config.size, num_children=config.num_children
+            objectives=config.objectives,
+            size=config.size,
+            num_children=config.num_children,
+            parents=config.parents,
         )
         survivors, children = renewed(aged, networks, selection, number)
         self._note("evolving", networks, survivors, children, began)
@@ -294,7 +306,12 @@ class MultiObjectiveArchitectureEvolution:
         return member.genome.develop(self.seed).eval()
 
     def front(self, population: Sequence[Network]) -> list[Network]:
-        """The members that no other one beats in all objectives, the smallest error first."""
+        """The members that no other one beats in all objectives, the smallest error first.
+
+        Raises:
+            EvolutionError: if the population is empty, or holds anything but scored members.
+        """
+        check_population(population, self._score_names)
         found = fronts(population, self.config.objectives)[0]
         return sorted(found, key=lambda member: member.scores["error"])
 
@@ -322,8 +339,9 @@ class MultiObjectiveArchitectureEvolution:
         self._polish = None if polish is None else Polish.model_validate(polish)
         self.history = [GenerationRecord.model_validate(record) for record in state["history"]]
 
-    def _networks(self, most_error: float = math.inf) -> Networks:
-        return Networks(self.executor, self._shared, self.config, self.generation, most_error)
+    def _networks(self, most_error: float = math.inf, number: int = 0) -> Networks:
+        number = max(number, self.generation)
+        return Networks(self.executor, self._shared, self.config, number, most_error)
 
     def _seed_of(self, generation: int) -> int:
         return (self.config.seed * 1_000_003 + generation) % (SEEDS // 4)

@@ -11,6 +11,7 @@ from neuroexapt.evolution.record import GenerationRecord
 from neuroexapt.evolution.stint import stint_flops
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
+from neuroexapt.growth.sampling import Sampling
 from neuroexapt.training import first_batch
 
 IDLE = 3
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 class Foresight:
     """Foresees FLOPs by what an epoch of the seed network takes.
 
+    Not all of it can be foreseen: a generation is begun if the one before it would have fitted.
+
     Others are taken to need as much more as they have more multiply-accumulates.
 
     Args:
@@ -30,9 +33,12 @@ class Foresight:
 
     Raises:
         DataError: if the loader yields nothing usable.
+        EvolutionError: if there is nothing to train.
     """
 
     def __init__(self, world: World, seed: LivingModel, config: EvolutionConfig) -> None:
+        if not any(parameter.requires_grad for parameter in seed.parameters()):
+            raise EvolutionError("no weight of the seed network is trainable; unfreeze some")
         self._config = config
         self._macs = max(seed.cost().macs, 1)
         inputs, _ = first_batch(world.train)
@@ -47,6 +53,11 @@ class Foresight:
         config = self._config
         if config.max_flops is None:
             return
+        if not self._epoch:
+            raise EvolutionError(
+                "training the seed network takes no matrix product or convolution, so that "
+                "max_flops would never be spent; leave max_flops out, or give another network"
+            )
         founding = self._epoch * config.founding
         most = self._for_evolving(config.max_flops)
         if founding > most:
@@ -61,8 +72,8 @@ class Foresight:
     ) -> bool:
         """Whether another generation leaves what is for polishing, and the last ones did anything.
 
-        The first is taken to cost what its children's training does if they are no larger than the
-        largest member, any later one what the one before it did.
+        The first is taken to cost what its children's sensing and training do if they are no larger
+        than the largest member, any later one what the one before it did.
 
         Args:
             population: that would have children.
@@ -86,7 +97,7 @@ class Foresight:
         return max_flops * (1 - self._config.polish)
 
     def _generation(self, population: Sequence[Network]) -> float:
-        """About what training in a generation takes."""
+        """About what sensing and training in a generation take."""
         config = self._config
         going, epochs = 1.0, 0.0
         for rung in config.rungs:
@@ -95,4 +106,5 @@ class Foresight:
         older = min(config.trained, len(population)) * sum(config.rungs)
         largest = max(member.scores["macs"] for member in population)
         each = self._epoch * largest / self._macs
-        return each * (older + config.num_children * epochs)
+        sensing = Sampling.first(config.growth.policy).flops_a_mac * config.num_samples * largest
+        return each * (older + config.num_children * epochs) + config.num_children * sensing

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neuroexapt.edits import AnyEdit
+from neuroexapt.errors import EvolutionError
 from neuroexapt.graph import LivingModel
 
 
@@ -55,8 +56,18 @@ class Genome:
         return self.load_into(living)
 
     def load_into(self, living: LivingModel) -> LivingModel:
-        """Give a network of the same structure the genome's weights, and return it."""
+        """Give a network of the same structure the genome's weights, and return it.
+
+        Raises:
+            EvolutionError: if it has another structure.
+        """
         own: Mapping[str, Any] = living.state_dict()
+        unlike = [n for n, v in self.weights.items() if n not in own or own[n].shape != v.shape]
+        if unlike:
+            raise EvolutionError(
+                f"the weights of {unlike[0]!r} don't fit: the member was grown from another "
+                "network than this evolution's seed"
+            )
         with torch.no_grad():
             for name, value in self.weights.items():
                 own[name].copy_(value)

@@ -66,7 +66,9 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
     config = world.config
     with world.task(stint.seed % MOST_SEED):
         living = world.templates.develop(genome)
-        per_sample = world.templates.flops(genome, lambda: stint_flops(world, living))
+        per_sample = world.templates.flops(
+            genome, lambda: world.aside(lambda: stint_flops(world, living))
+        )
         flops = _train(world, living, stint, per_sample)
         known = pairs(world.batches(stint.epoch, config.calibration), world.device)
         if config.calibration:

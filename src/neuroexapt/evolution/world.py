@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from neuroexapt.graph.memory import is_out_of_memory
 from neuroexapt.training.loaders import tell_epoch
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.seed import seeded_apart
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +80,8 @@ class World:
     @property
     def _in_order(self) -> bool:
         """Whether each pass gives the same batches in the same order."""
-        sampler = getattr(self.train, "sampler", None)
-        return isinstance(self.train, Sequence) or isinstance(sampler, SequentialSampler)
+        order = any(isinstance(part, SequentialSampler) for part in _drawing(self.train))
+        return isinstance(self.train, Sequence) or order
 
     def _pass(self, epoch: int) -> Iterator[Any]:
         tell_epoch(self.train, epoch)
@@ -92,6 +94,14 @@ class World:
                 f"the training loader, a {type(self.train).__name__}, gave no batch in a pass; "
                 "give one that can be iterated over again and again"
             )
+
+    def aside(self, done: Callable[[], T]) -> T:
+        """Do something within a task that leaves its random numbers as if it hadn't been done.
+
+        So it may be done in one process and known from before in another.
+        """
+        with loaders_seeded((self.train, self.validation), 0, self.device):
+            return done()
 
     @contextmanager
     def task(self, seed: int) -> Iterator[None]:
@@ -127,19 +137,26 @@ def check_length(loader: Iterable[Any]) -> int:
     return len(loader)
 
 
+def _drawing(loader: object) -> list[object]:
+    """A loader, and what its batches are drawn by."""
+    batches = getattr(loader, "batch_sampler", None)
+    samples = getattr(loader if batches is None else batches, "sampler", None)
+    return [loader, batches, samples]
+
+
 @contextmanager
 def loaders_seeded(loaders: Iterable[Any], seed: int, device: torch.device) -> Iterator[None]:
     """Inside, random numbers follow from a seed; afterwards they go on as if nothing had been.
 
     Args:
-        loaders: whose generators, or their samplers', are treated alike.
+        loaders: whose generators, or those of what their batches are drawn by, are treated alike.
         seed: below 2^32.
         device: whose random numbers are, beside the CPU's.
     """
     generators = [
         generator
         for loader in loaders
-        for part in (loader, getattr(loader, "sampler", None))
+        for part in _drawing(loader)
         if isinstance(generator := getattr(part, "generator", None), torch.Generator)
     ]
     states = [generator.get_state() for generator in generators]

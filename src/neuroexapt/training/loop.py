@@ -16,6 +16,8 @@ from neuroexapt.training.views import Views, averaged_outputs
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
+ROUNDING = 0.02
+"""By which a sum of probabilities may be off 1, as in half precision."""
 UNCHANGED = "Model and optimiser are as they were before"
 
 
@@ -179,18 +181,27 @@ def num_correct(outputs: Tensor, targets: Tensor) -> float:
     Raises:
         TrainingError: if the shapes are no classifier's.
     """
-    is_classifier = outputs.ndim > 1
-    if is_classifier and targets.is_floating_point() and targets.shape == outputs.shape:
+    is_classifier = outputs.ndim > 1 and outputs.shape[1] > 1
+    if is_classifier and targets.shape == outputs.shape and _are_probabilities(targets):
         targets = targets.argmax(1)
     is_classifier &= targets.shape == outputs.shape[:1] + outputs.shape[2:]
     if not is_classifier or targets.is_floating_point():
         raise TrainingError(
             f"outputs of shape {tuple(outputs.shape)} with {targets.dtype} targets of shape "
-            f"{tuple(targets.shape)} are no classifier's; outputs are (samples, classes, ...) and "
-            "targets integers of shape (samples, ...)"
+            f"{tuple(targets.shape)} are no classifier's; outputs are (samples, classes, ...), two "
+            "classes at least, and targets integers of shape (samples, ...) or probabilities of "
+            "the outputs' shape"
         )
     hits = outputs.argmax(1) == targets
     return int(hits.sum()) / hits[0].numel()
+
+
+def _are_probabilities(targets: Tensor) -> bool:
+    """Whether targets are those of each class, with a sum of about 1 for each sample."""
+    if not targets.is_floating_point():
+        return False
+    sums = targets.float().sum(1)
+    return bool((targets >= 0).all()) and bool(((sums - 1).abs() < ROUNDING).all())
 
 
 def _finite(loss: Tensor, inputs: Tensor, where: str) -> float:
