@@ -2,8 +2,8 @@
 
 python benchmarks/cifar.py [--data-dir PATH] [--max-flops 2e13] [--kill-at 0.4]
 
-Runs `neuroexapt grow cifar10 --data-dir PATH --max-flops F --seed 0 --threads 1` twice, side
-by side.
+Runs `neuroexapt grow cifar10 --policy papers --data-dir PATH --max-flops F --seed 0 --threads 1`
+twice, side by side.
 One is killed (SIGKILL) when it has spent a share of its FLOPs, and resumed.
 """
 
@@ -81,6 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         settings = ["cifar10", "--data-dir", str(given.data_dir), "--seed", "0", "--threads", "1"]
+        settings += ["--policy", "papers"]
         settings += ["--max-flops", str(given.max_flops)]
         first = command(*settings, "--out", str(whole))
         second = command(*settings, "--out", str(broken))

@@ -52,7 +52,7 @@ preservation was {worst:.1e}.
 
 ## CIFAR-10: one run, unbroken, and killed and resumed
 
-`neuroexapt grow cifar10 --max-flops 2e13 --seed 0`: {run["params_seed"]:,} to
+`neuroexapt grow cifar10 --policy papers --max-flops 2e13 --seed 0`: {run["params_seed"]:,} to
 {run["params_final"]:,} parameters by {len(edits)} edits ({_kinds(edits)}),
 {run["test_accuracy"]:.2%} on the test images (one seed). Sensing and edits took
 {run["growth_flops_share"]:.2%} of the training FLOPs; the largest error of preservation was

@@ -7,8 +7,8 @@ from cells import spread_cell
 SEEDS = 3
 """With fewer, a comparison of evolved fronts is called unsettled."""
 EVOLUTIONS = {
-    "evolution": "this library's evolution",
-    "population": "the same, all of the population may be parents",
+    "evolution": "this library's evolution, the first front's members being parents",
+    "population": "the same, all of the population may be parents, as is the default",
     "with_idle_edges": "the same, each way to write a cell a cell of its own",
     "pymoo": "pymoo's NSGA-II with its operators for whole numbers",
     "random": "cells drawn evenly",
