@@ -82,7 +82,8 @@ class DNMTrainer:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> x = torch.randn(256, 2)
         >>> batches = list(zip(x.split(64), (x[:, 0] * x[:, 1] > 0).long().split(64)))
-        >>> trainer = DNMTrainer(net, {"growth": {"every": 2, "split_probability": 1.0}})
+        >>> growth = {"every": 2, "sensing_share": 0.5}  # by default 0.05: for more data than these
+        >>> trainer = DNMTrainer(net, {"growth": growth})
         >>> evolved, history, changes = trainer.train_with_dynamic_morphogenesis(
         ...     batches, batches, epochs=6
         ... )
