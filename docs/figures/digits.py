@@ -76,12 +76,12 @@ def draw(results: dict[str, Any]) -> None:
 def label(axes: Any, results: dict[str, Any]) -> None:
     """Name the lines where they are, with what they ended at on the test part."""
     for kind, name, colour, height in (
-        ("static", "seed network as it is", STATIC, 0.86),
-        ("grown", "grown while it trained", GROWN, 0.72),
+        ("static", "seed network as it is", STATIC, 0.2),
+        ("grown", "grown while it trained", GROWN, 0.08),
     ):
         accuracy = results[kind]["test_accuracy"]
         text = f"{name}: {100 * accuracy['mean']:.1f} % on the test images"
-        axes.text(0.98, height, text, color=colour, transform=axes.transAxes, ha="right")
+        axes.text(0.03, height, text, color=colour, transform=axes.transAxes)
 
 
 def smooth(values: tuple[float, ...], window: int = 5) -> list[float]:
