@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from neuroexapt import LivingModel, Widen
-from neuroexapt.errors import SearchError
-from neuroexapt.search import decisions, derive, mix, sample, searchable
+from neuroexapt.errors import SearchError, TraceError
+from neuroexapt.search import decisions, derive, explore, mix, sample, searchable
 from neuroexapt.search.decisions import fix
 from neuroexapt.search.searchable import Call, _mixed
 
@@ -321,12 +321,29 @@ def test_layer_of_which_a_model_reads_more_than_outputs_is_named():
     assert list(decisions(searchable(plain, torch.randn(2, 5, 8)))) == ["1"]
 
 
-def test_models_of_several_inputs_and_with_decisions_are_refused():
-    with pytest.raises(SearchError, match="the example is a tuple; a search is for models of one"):
-        searchable(model(), (X, X))
+class Twofold(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x) + y)
+
+
+def test_model_of_several_inputs_is_searchable():
+    present = Twofold()
+    for example in ((X, X + 1), {"x": X, "y": X + 1}):
+        network = searchable(present, example)
+        assert list(decisions(network)) == ["first", "last"]
+        torch.testing.assert_close(network(X, X + 1), present(X, X + 1))
+        explore(network, torch.Generator().manual_seed(0))
+        assert derive(network)(X, X + 1).shape == X.shape
+
+
+def test_models_that_have_decisions_or_do_not_run_are_refused():
     with pytest.raises(SearchError, match=r"the model has decisions already, as '0'"):
         searchable(searchable(model(), X), X)
-    with pytest.raises(SearchError, match=r"doesn't run on the example of shape \(2, 5\)"):
+    with pytest.raises(TraceError, match=r"doesn't run on the example_input of shapes \[\(2, 5\)"):
         searchable(model(), torch.zeros(2, 5))
 
 

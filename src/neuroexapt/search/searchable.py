@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from neuroexapt.errors import SearchError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.compare import relative_error, run_in_mode
-from neuroexapt.graph.inputs import Inputs
+from neuroexapt.graph.inputs import ExampleInput, as_inputs, run_example
 from neuroexapt.graph.inputs import probe as vary
 from neuroexapt.search.alternatives import ALTERNATIVES, FAMILIES, WEIGHTED, alike, family_of
 from neuroexapt.search.decisions import Decision, commit
@@ -42,7 +42,7 @@ class Call:
 
 def searchable(
     model: nn.Module,
-    example: Tensor,
+    example: ExampleInput,
     layers: Iterable[str] | None = None,
     operations: Iterable[str] = ALTERNATIVES,
 ) -> nn.Module:
@@ -58,7 +58,9 @@ def searchable(
 
     Args:
         model: any model, or a living one; it stays as it is.
-        example: a batch of its inputs.
+        example: a batch of its inputs: a tensor, a tuple of inputs, or a dict of keyword inputs.
+            A `Searching` goes through loaders that yield one tensor; with several inputs, draw
+            operations (`explore`, `sample`) and derive in a loop of your own.
         layers: names of such layers; None for all convolutions; of a model that has none for all
             linear layers, or else all pooling, or else all activations; without those that the
             model reads anything of, as attention does.
@@ -69,8 +71,9 @@ def searchable(
 
     Raises:
         SearchError: naming the layer or the operation, if one is unknown or can't be decided; if
-            the model does more with a layer than to call it, doesn't run on the example, or has
-            decisions; or if nothing is left to decide.
+            the model does more with a layer than to call it, or has decisions; or if nothing is
+            left to decide.
+        TraceError: if the model doesn't run on the example.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
@@ -80,11 +83,6 @@ def searchable(
     """
     source = model.graph_module if isinstance(model, LivingModel) else model
     _check_undecided(source)
-    if not isinstance(example, Tensor):
-        raise SearchError(
-            f"the example is a {type(example).__name__}; a search is for models of one input, so "
-            "give a batch of these as a tensor"
-        )
     chosen, picked = list(layers) if layers is not None else None, list(operations)
     left_out: set[str] = set()
     while True:
@@ -126,7 +124,7 @@ def _check_undecided(model: nn.Module) -> None:
 
 def open_layers(
     network: nn.Module,
-    example: Tensor,
+    example: ExampleInput,
     layers: Iterable[str] | None = None,
     operations: Iterable[str] = ALTERNATIVES,
     left_out: Collection[str] = (),
@@ -194,7 +192,7 @@ def _picked(names: Iterable[str], known: Mapping[str, Kept], what: str) -> dict[
 
 
 def _calls(
-    network: nn.Module, chosen: Mapping[str, nn.Module], example: Tensor
+    network: nn.Module, chosen: Mapping[str, nn.Module], example: ExampleInput
 ) -> dict[nn.Module, list[Call]]:
     """What each layer reads and gives; nothing for one that never runs, or not as others could."""
     found: dict[nn.Module, list[Call]] = {layer: [] for layer in chosen.values()}
@@ -212,26 +210,20 @@ def _calls(
     handles = [layer.register_forward_hook(note, with_kwargs=True) for layer in found]
     try:
         with mode(network, training=False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            network(example)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shape = tuple(example.shape)
-        raise SearchError(
-            f"the model doesn't run on the example of shape {shape}: {error}; give a batch of its "
-            "inputs"
-        ) from error
+            run_example(network, as_inputs(example))
     finally:
         for handle in handles:
             handle.remove()
     return {layer: [] if layer in unlike else calls for layer, calls in found.items()}
 
 
-def _check_same(source: nn.Module, network: nn.Module, example: Tensor) -> None:
+def _check_same(source: nn.Module, network: nn.Module, example: ExampleInput) -> None:
     """Refuse a model that does more with a layer than to call it and to read what it gives.
 
     Raises:
         SearchError: naming the layer.
     """
-    inputs = vary(Inputs((example,), {}), seed=0)  # of zeros, nothing would show
+    inputs = vary(as_inputs(example), seed=0)  # of zeros, nothing would show
     try:
         found = run_in_mode(network, inputs, training=False)
     except AttributeError as error:
