@@ -203,32 +203,35 @@ def test_looking_for_a_place_in_vain_is_paid_for(monkeypatch):
     assert spent[1] > spent[0]
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 10)), (6,)),
-        (
-            nn.Sequential(
-                nn.Conv1d(2, 8, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv1d(8, 8, 3, padding=1),
-                nn.AdaptiveAvgPool1d(1),
-                nn.Flatten(),
-                nn.Linear(8, 10),
-            ),
-            (2, 9),
-        ),
-    ],
-    ids=["linear", "1d"],
-)
-def test_search_grows_where_there_are_no_pictures(model, shape, monkeypatch):
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 10))
+
+
+def over_sequences() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv1d(2, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv1d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(72, 10),
+    )
+
+
+@pytest.mark.parametrize(("build", "shape"), [(plain, (6,)), (over_sequences, (2, 9))])
+def test_search_grows_where_there_are_no_pictures(build, shape, monkeypatch):
     monkeypatch.setattr("neuroexapt.search.growing.is_plateau", lambda values, window: True)
     torch.manual_seed(0)
-    inputs = torch.randn(256, *shape)
-    targets = (inputs.flatten(1)[:, 0] > 0).long() + 2 * (inputs.flatten(1)[:, 1] > 0)
-    data = [(inputs[:128], targets[:128])] * 2
-    search = Searching(searchable(model, inputs[:4]), STUCK, inputs[:4])
-    record = search.run_epoch(data, [(inputs[128:], targets[128:])])
+    inputs = torch.randn(4096, *shape)
+    targets = (inputs.flatten(1)[:, :3].abs().sum(1) > 2.3).long()  # which no last layer can tell
+    train, held_out = (
+        list(zip(x.split(128), y.split(128), strict=True))
+        for x, y in ((inputs[:2048], targets[:2048]), (inputs[2048:], targets[2048:]))
+    )
+    expansion = STUCK.expansion.model_copy(update={"num_samples": 2048})
+    config = STUCK.model_copy(update={"expansion": expansion})
+    search = Searching(searchable(build(), inputs[:4]), config, inputs[:4])
+    record = search.run_epoch(train, held_out)
     (growth,) = search.expansions
     assert record.expansions == 1
     assert growth.max_error < 1e-5
