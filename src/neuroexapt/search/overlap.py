@@ -171,15 +171,11 @@ def _kind(loader: object) -> str:
 def _places(loader: object) -> list[tuple[Dataset[Any], int]]:
     """Where each sample that may be drawn is, in the data sets underneath; none if unknown."""
     drawn = _drawn_from(loader)
-    return [] if drawn is None else list(_underneath(*drawn))
-
-
-def _underneath(dataset: Dataset[Any], taken: Iterable[int]) -> Iterator[tuple[Dataset[Any], int]]:
-    for index in taken:
-        yield _inside(dataset, int(index))
+    return [] if drawn is None else [_inside(drawn[0], index) for index in drawn[1]]
 
 
 def _inside(dataset: Dataset[Any], place: int) -> tuple[Dataset[Any], int]:
+    """The data set that holds a sample itself, and where."""
     if isinstance(dataset, Subset):
         return _inside(dataset.dataset, int(dataset.indices[place]))
     if isinstance(dataset, ConcatDataset):
