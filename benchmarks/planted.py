@@ -57,7 +57,7 @@ def trained_on(run: Run, edit: AnyEdit | None) -> float:
     other = copy.copy(run)
     other.living = copy.deepcopy(run.living)
     other.optimizer = torch.optim.Adam(other.living.parameters(), lr=run.problem.rate)
-    other.optimizer.load_state_dict(run.optimizer.state_dict())
+    other.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
     other.data = run.data.clone_state()
     nursery = Nursery(Newborns(), other.optimizer)
     if edit is not None:

@@ -1,4 +1,4 @@
-"""At which learning rate newborns do best: a few edits of each kind, each at several rates."""
+"""How newborns do best: a few edits of each kind, each with several policies."""
 
 from pathlib import Path
 from statistics import fmean
@@ -14,8 +14,8 @@ from neuroexapt.growth.prior import kind_of
 PLACES = (
     Checkpoint("vgg", "cifar", "early", "fit", seed=3),
     Checkpoint("preact", "clutter", "early", "fit", seed=3),
-    Checkpoint("bare", "clutter", "early", "fit", seed=3, optimizer="adamw"),
     Checkpoint("vgg", "cifar", "early", "fit", seed=3, optimizer="adamw"),
+    Checkpoint("bare", "clutter", "early", "fit", seed=3, optimizer="adamw"),
 )
 RATES = (0.1, 0.3, 1.0, 3.0)
 EACH = 2
@@ -25,6 +25,8 @@ SEEDS = 2
 def policies(optimizer: str) -> dict[str, Newborns]:
     """By name, what is compared."""
     found = {f"lr {rate:g}": Newborns(lr=rate) for rate in RATES}
+    found["lr 0.1, 300 steps"] = Newborns(lr=0.1, steps=300)
+    found["lr 1, no weight decay"] = Newborns(lr=1, weight_decay=0)
     if optimizer == "adamw":
         found["lr 1, not corrected"] = Newborns(lr=1, bias_correction=False)
     return found

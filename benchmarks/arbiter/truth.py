@@ -86,13 +86,14 @@ def outcome(
 ) -> dict[str, float]:
     """Train on with an edit, or without one, while the learning rate falls to zero.
 
-    Runs of one seed see the same batches.
+    Runs of one seed see the same batches, and all begin with the same weights and the same state of
+    the optimiser: `load_state_dict` alone would share its tensors, which each run changes.
     """
     began = time.perf_counter()
     living = copy.deepcopy(start[0])
     recipe = checkpoint.recipe
     optimizer = build_optimizer(living, recipe)
-    optimizer.load_state_dict(start[1].state_dict())
+    optimizer.load_state_dict(copy.deepcopy(start[1].state_dict()))
     nursery = Nursery(newborns, optimizer)
     if proposal is not None:
         nursery.admit(living.apply(proposal, optimizer, seed=seed, check=False))
