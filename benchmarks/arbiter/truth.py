@@ -29,9 +29,10 @@ def candidates(living: LivingModel, readings: Readings) -> list[Proposal]:
     return [
         *nominate.nominate_splits(readings, living, SHARE),
         *nominate.nominate_widening(readings, living, SHARE),
-        *nominate.nominate_blocks(living),
+        *nominate.nominate_blocks(living, nominate.BLOCKS),
         *itertools.islice(nominate.nominate_connections(readings, living), MOST_CONNECTIONS),
         *nominate.nominate_attention(living),
+        *itertools.islice(nominate.nominate_driving(readings, living), MOST_CONNECTIONS),
         *nominate.nominate_activations(living),
         *nominate.nominate_pruning(readings, living, PRUNED),
     ]

@@ -6,8 +6,8 @@ their cost is for the arbiter.
 
 import math
 import re
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 from torch import Tensor, fx
 
@@ -18,10 +18,13 @@ from neuroexapt.errors import EditError
 from neuroexapt.graph import ChannelGroup, LivingModel
 from neuroexapt.graph.assemble import attribute
 from neuroexapt.growth.proposal import Proposal
-from neuroexapt.signals import Readings, layers
+from neuroexapt.signals import LayerCorrelation, Readings, layers
 
 MOST_POSITIONS = 256
 """Positions up to which self-attention is proposed: its cost grows with their square."""
+Block: TypeAlias = Literal["residual", "bottleneck", "inverted"]
+BLOCKS: tuple[Block, ...] = ("residual", "bottleneck", "inverted")
+"""Forms of blocks, the cheapest last."""
 SMOOTH: tuple[Activation, ...] = ("silu", "gelu")
 """What activations are blended towards, the first that one isn't already."""
 SETTLED = 0.1
@@ -59,31 +62,38 @@ def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Pr
     for pair in readings.correlations:
         source = known[pair.source].output
         if (source, pair.target) not in taken:
-            evidence = {
-                "correlation": pair.correlation,
-                "p_value": pair.p_value,
-                "num_samples": pair.num_samples,
-                "noise_floor": readings.noise_floor,
-            }
-            yield Proposal(Connect(source=source, target=pair.target), evidence)
+            edit = Connect(source=source, target=pair.target)
+            yield Proposal(edit, _of_pair(pair, readings))
 
 
-def nominate_blocks(living: LivingModel) -> Iterator[Proposal]:
-    """Put a residual block behind each layer."""
+def nominate_blocks(living: LivingModel, forms: Sequence[Block] = BLOCKS[:1]) -> Iterator[Proposal]:
+    """Put a residual block of each of the forms behind each layer."""
     for name, _ in _layer_outputs(living):
-        yield Proposal(Deepen(after=name, kernel_size=3), {})
+        for form in forms:
+            yield Proposal(Deepen(after=name, form=form, kernel_size=3), {})
 
 
 def nominate_attention(living: LivingModel) -> Iterator[Proposal]:
     """Attend over the channels of each layer, and over positions where they aren't too many."""
-    taken = {(e.after, e.form) for e in living.edits if isinstance(e, Attend)}
     for name, node in _layer_outputs(living):
+        taken = {e.form for e in _attended(living, name) if e.source is None}
         where = place(living, node)
         positions = math.prod(where.spatial) if where.is_map else math.prod(where.shape[1:-1])
-        if positions > 1 and (name, "channels") not in taken:
+        if positions > 1 and "channels" not in taken:
             yield Proposal(Attend(after=name), {"positions": positions})
-        if 1 < positions <= MOST_POSITIONS and (name, "positions") not in taken:
+        if 1 < positions <= MOST_POSITIONS and "positions" not in taken:
             yield Proposal(Attend(after=name, form="positions"), {"positions": positions})
+
+
+def nominate_driving(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
+    """Let a distant layer drive the channels of another, the strongest correlation first."""
+    known = {layer.name: layer for layer in layers(living)}
+    outputs = {name for name, _ in _layer_outputs(living)}
+    for pair in readings.correlations:
+        source, target = known[pair.source].output, known[pair.target].output
+        driven = any(edit.source is not None for edit in _attended(living, target))
+        if {source, target} <= outputs and not driven:
+            yield Proposal(Attend(after=target, source=source), _of_pair(pair, readings))
 
 
 def nominate_activations(living: LivingModel) -> Iterator[Proposal]:
@@ -159,6 +169,26 @@ def growable(living: LivingModel) -> list[ChannelGroup]:
 def is_trained(living: LivingModel, path: str) -> bool:
     """Whether a parameter is, or a tensor that is none may be."""
     return bool(attribute(living.graph_module, path).requires_grad)
+
+
+def _attended(living: LivingModel, name: str) -> list[Attend]:
+    """The attention between a node and the layer whose output it is."""
+    names = [name]
+    while made := re.match(r"edit(\d+)_", names[-1]):
+        edit = living.edits[int(made[1])]
+        if not isinstance(edit, Attend):
+            break
+        names.append(edit.after)
+    return [edit for edit in living.edits if isinstance(edit, Attend) and edit.after in names]
+
+
+def _of_pair(pair: LayerCorrelation, readings: Readings) -> dict[str, object]:
+    return {
+        "correlation": pair.correlation,
+        "p_value": pair.p_value,
+        "num_samples": pair.num_samples,
+        "noise_floor": readings.noise_floor,
+    }
 
 
 def _part(group: ChannelGroup, share: float) -> int:

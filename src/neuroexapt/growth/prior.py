@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
-from neuroexapt.edits import AnyEdit, Attend
+from neuroexapt.edits import AnyEdit, Attend, Deepen
 from neuroexapt.graph import Cost
 from neuroexapt.signals import Gain
 
@@ -78,13 +78,19 @@ class Prior(BaseModel):
 
 
 def kind_of(edit: AnyEdit) -> str:
-    """The kind that an edit is judged with: attention by its form, all else by its class.
+    """The kind that an edit is judged with: blocks and attention by their form, else the class.
 
     Example:
         >>> kind_of(Attend(after="0", form="positions"))
         'attend-positions'
+        >>> kind_of(Attend(after="3", source="0")), kind_of(Deepen(after="0", form="bottleneck"))
+        ('attend-source', 'deepen-bottleneck')
     """
-    return f"{edit.kind}-{edit.form}" if isinstance(edit, Attend) else edit.kind
+    if isinstance(edit, Attend):
+        return f"attend-{edit.form if edit.source is None else 'source'}"
+    if isinstance(edit, Deepen) and edit.form in ("bottleneck", "inverted"):
+        return f"deepen-{edit.form}"
+    return edit.kind
 
 
 def growing_features(gain: Gain, largest: float, loss: float, cost: Cost) -> Features:
