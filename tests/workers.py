@@ -41,11 +41,11 @@ def batches(count: int = 4, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
 
 
 def evolution(
-    executor: Executor | None = None, criterion: Any = None, **settings: Any
+    executor: Executor | None = None, criterion: Any = None, loader: Any = None, **settings: Any
 ) -> MultiObjectiveArchitectureEvolution:
     return MultiObjectiveArchitectureEvolution(
         model(),
-        batches(),
+        batches() if loader is None else loader,
         batches(2, seed=9),
         SETTINGS | settings,
         executor,

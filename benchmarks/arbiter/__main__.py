@@ -40,8 +40,6 @@ from neuroexapt.edits import AnyEdit
 
 FOLDER = RESULTS / "arbiter"
 SEEDS = {"judge": 3, "fit": 3}
-BASELINES = 8
-"""Seeds without any edit: what every candidate is compared with has to be surer than each."""
 PRIOR = RESULTS.parent.parent / "src" / "neuroexapt" / "growth" / "prior.json"
 EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
 
@@ -76,10 +74,10 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
         for row in measured["candidates"]:
             row |= found[json.dumps(row["edit"])]
         write(path, measured)
-    for seed in range(len(measured["baseline"]), BASELINES):
-        measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
-        write(path, measured)
     for seed in range(SEEDS[checkpoint.use]):
+        if len(measured["baseline"]) <= seed:
+            measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
+            write(path, measured)
         for row in measured["candidates"]:
             if len(row["runs"]) <= seed:
                 edit = EDIT.validate_python(row["edit"])

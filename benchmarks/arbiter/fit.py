@@ -68,13 +68,25 @@ def tried(path: Path) -> Tried:
     """Read a checkpoint's file, as far as all its candidates have the same seeds."""
     measured = json.loads(path.read_text())
     rows = measured["candidates"]
-    count = min(len(row["runs"]) for row in rows)
-    without = fmean(run["loss"] for run in measured["baseline"])
-    saved = [[(without - run["loss"]) / without for run in row["runs"][:count]] for row in rows]
     cost = Cost(**measured["cost"])
     largest = largest_of(rows)
     features = tuple(features_of(row, largest, cost) for row in rows)
-    return Tried(path.stem, features, np.array(saved))
+    return Tried(path.stem, features, savings(measured))
+
+
+def savings(measured: dict[str, Any]) -> np.ndarray:
+    """Share of the held-out loss that each candidate of a checkpoint saved.
+
+    Each run is compared with the one without an edit that saw the same batches.
+
+    Returns:
+        Shape (candidates, seeds), of as many seeds as all have.
+    """
+    without = [run["loss"] for run in measured["baseline"]]
+    rows = measured["candidates"]
+    count = min(len(without), *(len(row["runs"]) for row in rows))
+    losses = np.array([[run["loss"] for run in row["runs"][:count]] for row in rows])
+    return (np.array(without[:count]) - losses) / np.array(without[:count])
 
 
 def largest_of(rows: Sequence[dict[str, Any]]) -> float:

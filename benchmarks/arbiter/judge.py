@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from fit import features_of, largest_of
+from fit import features_of, largest_of, savings
 from scipy.stats import rankdata, spearmanr
 
 from neuroexapt.graph import Cost
@@ -27,7 +27,7 @@ class Judged:
 
     Attributes:
         name: of the checkpoint.
-        truth: by how much each lowered the held-out loss, shape (candidates, seeds).
+        truth: share of the held-out loss that each saved, shape (candidates, seeds).
         said: signal -> what it says of each.
     """
 
@@ -47,9 +47,6 @@ def read(path: Path) -> Judged:
     """A checkpoint's file, as far as all its candidates have the same seeds."""
     measured = json.loads(path.read_text())
     rows = measured["candidates"]
-    count = min(len(row["runs"]) for row in rows)
-    without = fmean(run["loss"] for run in measured["baseline"])
-    truth = np.array([[without - run["loss"] for run in row["runs"][:count]] for row in rows])
     cost = Cost(**measured["cost"])
     prior = shipped_prior()
     said = {name: np.array([_said(row, name, cost) for row in rows]) for name in CONTROLS}
@@ -58,7 +55,7 @@ def read(path: Path) -> Judged:
     said["arbiter"] = np.array(
         [prior.saving(features_of(row, largest_of(rows), cost)) for row in rows]
     )
-    return Judged(path.stem, truth, said)
+    return Judged(path.stem, savings(measured), said)
 
 
 def _num_seeds(path: Path) -> int:

@@ -50,6 +50,28 @@ def test_an_evolution_comes_to_the_same_in_other_processes(
     assert workers.told(workers.evolved(workers.evolution(pool))) == expected
 
 
+def shuffling(generator: torch.Generator | None) -> DataLoader[Any]:
+    inputs, targets = (torch.cat(parts) for parts in zip(*workers.batches(), strict=True))
+    return DataLoader(TensorDataset(inputs, targets), 32, shuffle=True, generator=generator)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the process's generator", "its own"])
+def test_an_evolution_over_a_loader_that_shuffles_comes_to_the_same_in_other_processes(
+    pool: ProcessPool, own: bool
+) -> None:
+    here, there = (
+        workers.told(
+            workers.evolved(
+                workers.evolution(
+                    executor, loader=shuffling(torch.Generator().manual_seed(5) if own else None)
+                )
+            )
+        )
+        for executor in (None, pool)
+    )
+    assert here == there
+
+
 def test_a_killed_worker_changes_nothing(
     pool: ProcessPool, expected: list[Any], tmp_path: Path
 ) -> None:
