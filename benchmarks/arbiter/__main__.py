@@ -1,6 +1,6 @@
 """Does a signal know which edit pays? Every candidate is tried for real, at many checkpoints.
 
-python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2]
+python benchmarks/arbiter try --data-dir PATH [--worker 0 --of 2] [--only PART] [--seeds 3]
 python benchmarks/arbiter fit
 python benchmarks/arbiter judge
 python benchmarks/arbiter newborns --data-dir PATH [--worker 0 --of 2]
@@ -39,7 +39,7 @@ from truth import NAMES, outcome, sensed
 from neuroexapt.edits import AnyEdit
 
 FOLDER = RESULTS / "arbiter"
-SEEDS = {"judge": 3, "fit": 3}
+SEEDS = 3
 PRIOR = RESULTS.parent.parent / "src" / "neuroexapt" / "growth" / "prior.json"
 EDIT: TypeAdapter[AnyEdit] = TypeAdapter(AnyEdit)
 
@@ -52,8 +52,8 @@ def write(path: Path, measured: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
-    """Fill in a checkpoint's file, run by run."""
+def try_all(checkpoint: Checkpoint, data_dir: Path, num_seeds: int) -> None:
+    """Fill in a checkpoint's file, run by run, up to so many seeds."""
     path = FOLDER / f"{checkpoint.name}.json"
     start = trained(checkpoint, data_dir)
     if path.exists():
@@ -74,7 +74,7 @@ def try_all(checkpoint: Checkpoint, data_dir: Path) -> None:
         for row in measured["candidates"]:
             row |= found[json.dumps(row["edit"])]
         write(path, measured)
-    for seed in range(SEEDS[checkpoint.use]):
+    for seed in range(num_seeds):
         if len(measured["baseline"]) <= seed:
             measured["baseline"].append(outcome(checkpoint, start, None, seed, data_dir))
             write(path, measured)
@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--of", type=int, default=1)
     parser.add_argument("--only", help="part of a checkpoint's name")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     args = parser.parse_args()
     if args.what == "fit":
         fit()
@@ -137,7 +138,7 @@ def main() -> None:
         return
     chosen = [c for c in checkpoints() if args.only is None or args.only in c.name]
     for checkpoint in chosen[args.worker :: args.of]:
-        try_all(checkpoint, args.data_dir)
+        try_all(checkpoint, args.data_dir, args.seeds)
 
 
 if __name__ == "__main__":

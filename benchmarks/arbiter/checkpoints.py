@@ -28,8 +28,10 @@ from neuroexapt.training import (
 WARMUP = 20
 STEPS = {"early": 200, "late": 2000}
 RECIPES = {
-    "cifar": Recipe(lr=0.05, batch_size=64, augment=Augment(shift=2, flip=True)),
-    "clutter": Recipe(lr=0.05, batch_size=64, augment=Augment(shift=1)),
+    "cifar": Recipe(
+        lr=0.05, batch_size=64, augment=Augment(shift=2, flip=True), channels_last=True
+    ),
+    "clutter": Recipe(lr=0.05, batch_size=64, augment=Augment(shift=1), channels_last=True),
 }
 ADAMW = {"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01}
 CANVAS = 16

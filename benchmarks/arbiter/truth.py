@@ -110,7 +110,8 @@ def outcome(
         optimizer.step()
         losses.append(loss.item())
     found = splits(checkpoint.data, data_dir)
-    held_out = evaluate(living, evaluation_batches(found, found.validation), CRITERION)
+    validation = evaluation_batches(found, found.validation, channels_last=recipe.channels_last)
+    held_out = evaluate(living, validation, CRITERION)
     late = losses[-steps // 3 :]
     return {
         "seed": seed,
