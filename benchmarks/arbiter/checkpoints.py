@@ -71,27 +71,30 @@ class Checkpoint:
         return recipe.model_copy(update=ADAMW) if self.optimizer == "adamw" else recipe
 
 
-FIT_FAMILIES = ("vgg", "preact", "bare")
-JUDGE_FAMILIES = ("plain", "resnet", "mobile")
+FIT = (
+    ("vgg", "cifar", "early"),
+    ("preact", "cifar", "early"),
+    ("bare", "cifar", "early"),
+    ("vgg", "clutter", "early"),
+    ("preact", "clutter", "early"),
+    ("vgg", "cifar", "late"),
+    ("bare", "cifar", "late"),
+    ("vgg", "clutter", "late"),
+)
+JUDGE = (
+    ("plain", "cifar", "early"),
+    ("resnet", "cifar", "early"),
+    ("mobile", "clutter", "early"),
+    ("plain", "clutter", "early"),
+    ("plain", "cifar", "late"),
+    ("resnet", "clutter", "late"),
+)
 
 
 def checkpoints() -> list[Checkpoint]:
-    """All of them, the two uses mixed, so that whatever is finished first is of both."""
-    found = []
-    for data in ("cifar", "clutter"):
-        for judge, fit in zip(JUDGE_FAMILIES, FIT_FAMILIES, strict=True):
-            # Without norms and by SGD, cluttered digits aren't learnt at all in so few steps.
-            optimizer = "adamw" if (fit, data) == ("bare", "clutter") else "sgd"
-            found.append(Checkpoint(fit, data, "early", "fit", seed=3, optimizer=optimizer))
-            found.append(Checkpoint(judge, data, "early", "judge", seed=12))
-    for fit, judge, data in (
-        ("vgg", "resnet", "cifar"),
-        ("bare", "plain", "cifar"),
-        ("vgg", "resnet", "clutter"),
-    ):
-        found.append(Checkpoint(fit, data, "late", "fit", seed=3))
-        found.append(Checkpoint(judge, data, "late", "judge", seed=12))
-    return found
+    """All of them, first those that the law is fitted on."""
+    fit = [Checkpoint(*place, use="fit", seed=3) for place in FIT]
+    return fit + [Checkpoint(*place, use="judge", seed=12) for place in JUDGE]
 
 
 @cache

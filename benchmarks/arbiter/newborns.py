@@ -15,7 +15,7 @@ PLACES = (
     Checkpoint("vgg", "cifar", "early", "fit", seed=3),
     Checkpoint("preact", "clutter", "early", "fit", seed=3),
     Checkpoint("vgg", "cifar", "early", "fit", seed=3, optimizer="adamw"),
-    Checkpoint("bare", "clutter", "early", "fit", seed=3, optimizer="adamw"),
+    Checkpoint("bare", "cifar", "early", "fit", seed=3, optimizer="adamw"),
 )
 RATES = (0.1, 0.3, 1.0, 3.0)
 EACH = 2

@@ -67,10 +67,16 @@ class AtPlan(Silent):
         self._epoch, self._began = -1, 0.0
 
     def stepped(self, progress: float) -> None:
-        """Before each batch: what would be due if the epoch ended here."""
+        """Before each batch: what would be due if the epoch ended here.
+
+        The batches that are sensed when an epoch has ended count as those of the next one, before
+        it has trained at all: by then what is due is settled.
+        """
         epoch = self._run.session.loop.epoch
         if epoch != self._epoch:
             self._epoch, self._began = epoch, progress
+        if progress == self._began > 0:
+            return
         until = progress + (progress - self._began) / 2
         passed = [look for look in self._plan if look.share <= until]
         made = len(self._grower.growths)

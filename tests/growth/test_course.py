@@ -2,7 +2,9 @@
 
 import json
 import math
+from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 
 from neuroexapt.growth import GrowthConfig
@@ -39,12 +41,13 @@ def test_gain_timing_asks_every_epoch_once_it_has_waited():
 @pytest.mark.parametrize("every", [1, 2, 5])
 @pytest.mark.parametrize("told", [True, False])
 def test_consequence_is_what_goes_beyond_the_trend(every, told):
-    """The loss falls as compute^-0.5, and after the growth it is 10 % lower than that."""
+    """The loss falls as epochs^-0.5, and after the growth, when an epoch takes three times the
+    compute, it is 10 % lower than that."""
     course = Course()
     epochs = range(1, 13 + every)
     for n in epochs:
         loss = n**-0.5 * (0.9 if n > 12 else 1.0)
-        course.note(0.5, loss, flops=100.0 * n if told else 0.0)
+        course.note(0.5, loss, flops=100.0 * (n + 2 * max(n - 12, 0)) if told else 0.0)
         if n == 12:
             course.grew()
     found = course.consequence()
@@ -75,6 +78,22 @@ def test_trend_is_carried_over_frequent_growths():
             assert found is None or found.saved == pytest.approx(0, abs=1e-6)
             course.grew()
     assert course.elasticity() == pytest.approx(0.3)
+
+
+def test_noise_alone_saves_nothing_on_average():
+    """A trend read from a few epochs, and taken to be falling, would find every growth harmful."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        course = Course()
+        for n in range(1, 13):
+            course.note(0.5, 0.7 * math.exp(0.05 * rng.standard_normal()), flops=100.0 * n)
+            if n in (6, 9, 12):
+                found.append(course.consequence())
+                course.grew()
+    saved = [one.saved for one in found if one is not None]
+    assert len(saved) == 800
+    assert abs(fmean(saved)) < 3 * stdev(saved) / math.sqrt(len(saved)) < 0.01
 
 
 def test_consequence_is_unknown_without_losses_or_trend():

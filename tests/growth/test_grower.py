@@ -34,8 +34,10 @@ from neuroexapt import (
     Widen,
 )
 from neuroexapt.edits.activate import blends
+from neuroexapt.growth import policies
 from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import check_flops, one_check
+from neuroexapt.growth.proposal import Proposal, Ranking
 
 EAGER = GrowthConfig(
     policy="papers",
@@ -69,6 +71,29 @@ def test_step_resizes_consumers_and_counts_from_the_models() -> None:
     first, second = (growing.living.get_submodule(name) for name in ("0", "3"))
     assert first.weight.shape[0] == second.weight.shape[1] == 7
     growing.living(batches()[0][0])
+
+
+@pytest.mark.parametrize(
+    ("max_edits", "predicted", "made"),
+    [
+        (1, 0.01, ["activate 2 towards silu"]),
+        (2, 0.01, ["activate 2 towards silu", "widen 0 by 2 (random)"]),
+        (2, 0.0015, ["activate 2 towards silu"]),
+    ],
+)
+def test_a_part_of_an_edit_comes_after_whole_ones_and_is_worth_it(
+    max_edits: int, predicted: float, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pace leaves room for a part of the widening only, which may save less than the other."""
+    proposals = [
+        Proposal(Widen(group="0", count=4), {}, predicted=predicted),
+        Proposal(Activate(node="2", to="silu"), {}, predicted=0.008),
+    ]
+    ranked = {"random": lambda situation: Ranking(proposals, "nothing")}
+    monkeypatch.setattr(policies, "POLICIES", ranked)
+    growing = grower(GrowthConfig(policy="random", every=1, max_edits=max_edits, pace=1.3))
+    assert [str(change.edit) for change in growing.step(batches(), metric=0.1)] == made
+    assert growing.refusals == []
 
 
 def test_step_connection_is_in_forward() -> None:

@@ -343,6 +343,26 @@ def test_random_policy_depends_on_the_generator_only():
     assert orders[0] == orders[1] != orders[2]
 
 
+def test_random_policy_connects_any_layers(monkeypatch):
+    """Not only those that the arbiter looks at, whose gradients correlate most."""
+    monkeypatch.setattr(arbiter, "MOST_CONNECTIONS", 1)
+    config = GrowthConfig(policy="random", kinds=("connect",))
+    network = LivingModel(
+        nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(4, 4), nn.ReLU()))),
+        torch.zeros(2, 4),
+    )
+    data = [
+        (torch.randn(64, 4, generator=generator(seed)), torch.zeros(64).long()) for seed in (0, 1)
+    ]
+    found = set()
+    for seed in range(8):
+        at = situation(network, data, config, generator=generator(seed))
+        (proposal,) = POLICIES["random"](at).proposals
+        found.add(proposal.edit)
+        assert len(candidates(at)) == 1
+    assert len(found) > 1
+
+
 def test_breakthrough_policy_follows_its_strategies_in_order():
     config = GrowthConfig(policy="breakthrough", entropy_threshold=0.1)
     kinds = [p.edit.kind for p in POLICIES["breakthrough"](situation(config=config)).proposals]

@@ -61,22 +61,34 @@ class Verdict:
     fits: bool = True
 
 
-def candidates(situation: Situation) -> list[Proposal]:
-    """Whatever the nominators of the kinds in question propose that makes the network larger."""
+def candidates(situation: Situation, anywhere: bool = False) -> list[Proposal]:
+    """Whatever the nominators of the kinds in question propose that makes the network larger.
+
+    Args:
+        situation: the network, and what was sensed.
+        anywhere: whether the few connections among them are any, and not the most correlated.
+    """
     living, readings, share = situation.living, situation.readings, situation.config.share
     init = situation.config.newborns.init
+    connections = nominate.nominate_connections(readings, living)
+    if anywhere:
+        connections = _shuffled(connections, situation.generator)
     nominated: dict[Kind, Callable[[], Iterable[Proposal]]] = {
         "split": lambda: nominate.nominate_splits(readings, living, share),
         "widen": lambda: nominate.nominate_widening(readings, living, share, init),
         "deepen": lambda: nominate.nominate_blocks(living),
-        "connect": lambda: islice(
-            nominate.nominate_connections(readings, living), MOST_CONNECTIONS
-        ),
+        "connect": lambda: islice(connections, MOST_CONNECTIONS),
         "attend": lambda: nominate.nominate_attention(living),
         "activate": lambda: nominate.nominate_activations(living),
     }
     chosen = [propose for kind, propose in nominated.items() if kind in situation.config.kinds]
     return [proposal for propose in chosen for proposal in propose()]
+
+
+def _shuffled(found: Iterable[Proposal], generator: torch.Generator) -> Iterator[Proposal]:
+    proposals = list(found)
+    order = torch.randperm(len(proposals), generator=generator).tolist()
+    return (proposals[index] for index in order)
 
 
 def rank_by_worth(situation: Situation) -> Ranking:

@@ -11,8 +11,10 @@ from neuroexapt.growth.plateau import is_plateau
 
 RECENT = 3
 """Epochs whose median stands for the present: one epoch's loss may be an outlier."""
-TREND = 6
+TREND = 12
 """Epochs from which a trend is read, at most."""
+STEADY = 6
+"""Epochs from which it is read even if growth is more recent: of fewer, it would be noise."""
 FEWEST = 3
 """Epochs from which one can be read at all."""
 
@@ -22,22 +24,25 @@ class Mark:
     """Where training was when the network last grew.
 
     Attributes:
-        log_compute: spent.
+        log_epoch: how many were trained.
         log_loss: of the held-out data.
-        elasticity: how fast the loss fell with compute; None if that wasn't known.
+        slope: -d log(loss) / d log(epochs); None if that wasn't known.
         jitter: how far single epochs' losses were off that trend, as a standard deviation of their
             logarithms.
     """
 
-    log_compute: float
+    log_epoch: float
     log_loss: float
-    elasticity: float | None
+    slope: float | None
     jitter: float = 0.0
 
 
 @dataclass(frozen=True)
 class Consequence:
     """What followed a growth.
+
+    It is compared with as many epochs of training on, not with as much compute: what a growth saves
+    and what it costs are weighed apart.
 
     Attributes:
         saved: share of the held-out loss (as a difference of logarithms) beyond the trend.
@@ -60,6 +65,7 @@ class Course:
         metrics: one an epoch since the last growth, larger is better.
         log_compute: what was spent at each of the last epochs: FLOPs, or epochs where these aren't
             told.
+        log_epochs: the epochs' numbers, likewise.
         log_losses: of the held-out data, likewise; empty where they aren't told.
         mark: the last growth; None before any, or where losses aren't told.
     """
@@ -68,6 +74,7 @@ class Course:
     looked: int = 0
     metrics: list[float] = field(default_factory=list)
     log_compute: list[float] = field(default_factory=list)
+    log_epochs: list[float] = field(default_factory=list)
     log_losses: list[float] = field(default_factory=list)
     mark: Mark | None = None
 
@@ -77,6 +84,7 @@ class Course:
         self.metrics.append(metric)
         if loss is not None and loss > 0:
             self.log_compute = [*self.log_compute, math.log(flops or self.epoch)][-TREND:]
+            self.log_epochs = [*self.log_epochs, math.log(self.epoch)][-TREND:]
             self.log_losses = [*self.log_losses, math.log(loss)][-TREND:]
 
     def is_due(self, config: GrowthConfig) -> bool:
@@ -88,41 +96,43 @@ class Course:
         return config.timing == "gain" or is_plateau(self.metrics, config.plateau_window)
 
     def elasticity(self) -> float | None:
-        """How fast the held-out loss falls by training on; None while that isn't known.
+        """How fast the held-out loss falls with the compute; None while that isn't known.
 
         Growth keeps the function, so that the epochs before it count where those since are too few.
         """
         if len(self.log_losses) < FEWEST:
             return None
-        return elasticity(*self._recent())
+        return elasticity(self._recent(self.log_compute), self._recent(self.log_losses))
 
-    def _recent(self) -> tuple[list[float], list[float]]:
-        """Logarithms of compute and losses that a trend is read from."""
-        count = max(min(len(self.metrics), TREND), FEWEST)
-        return self.log_compute[-count:], self.log_losses[-count:]
+    def _recent(self, values: list[float]) -> list[float]:
+        """What a trend is read from."""
+        return values[-max(len(self.metrics), STEADY) :]
 
     def consequence(self) -> Consequence | None:
         """What followed the last growth; None if that isn't known."""
-        if self.mark is None or self.mark.elasticity is None or not self.metrics:
+        if self.mark is None or self.mark.slope is None or not self.metrics:
             return None
-        log_compute, log_loss = self._present()
-        trend = self.mark.elasticity * (log_compute - self.mark.log_compute)
+        log_epoch, log_loss = self._present()
+        trend = self.mark.slope * (log_epoch - self.mark.log_epoch)
         return Consequence(self.mark.log_loss - log_loss - trend, trend, self.mark.jitter)
 
     def grew(self) -> None:
         """Begin anew from a growth."""
         if self.log_losses:
-            self.mark = Mark(*self._present(), self.elasticity(), jitter(*self._recent()))
+            epochs, losses = self._recent(self.log_epochs), self._recent(self.log_losses)
+            slope = elasticity(epochs, losses) if len(losses) >= FEWEST else None
+            self.mark = Mark(*self._present(), slope, jitter(epochs, losses))
         self.metrics = []
 
     def restart(self) -> None:
         """Forget the trend: what comes next doesn't continue it."""
-        self.metrics, self.log_compute, self.log_losses, self.mark = [], [], [], None
+        self.metrics, self.mark = [], None
+        self.log_compute, self.log_epochs, self.log_losses = [], [], []
 
     def _present(self) -> tuple[float, float]:
-        """Median logarithms of the last epochs' compute and loss, none from before a growth."""
+        """Median logarithms of the last epochs' number and loss, none from before a growth."""
         count = max(min(len(self.metrics), RECENT), 1)
-        return median(self.log_compute[-count:]), median(self.log_losses[-count:])
+        return median(self.log_epochs[-count:]), median(self.log_losses[-count:])
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -78,7 +78,7 @@ def elasticity(log_compute: Sequence[float], log_losses: Sequence[float]) -> flo
         log_losses: of the held-out losses.
 
     Returns:
-        The median of all pairs' slopes (Theil and Sen), at least 0.
+        The median of all pairs' slopes (Theil and Sen); negative for a loss that rises.
 
     Example:
         >>> elasticity([0.0, 1.0, 2.0], [0.0, -0.1, -0.2])
@@ -91,7 +91,7 @@ def elasticity(log_compute: Sequence[float], log_losses: Sequence[float]) -> flo
         for second in at[i + 1 :]
         if second[0] > first[0]
     ]
-    return max(median(slopes), 0.0) if slopes else 0.0
+    return median(slopes) if slopes else 0.0
 
 
 def jitter(log_compute: Sequence[float], log_losses: Sequence[float]) -> float:

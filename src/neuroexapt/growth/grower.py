@@ -2,14 +2,15 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neuroexapt.edits import Change
+from neuroexapt.edits import AnyEdit, Change
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.errors import EditError, LimitError, PreservationError
@@ -22,6 +23,7 @@ from neuroexapt.growth.evidence import Look
 from neuroexapt.growth.fitting import (
     Room,
     check_flops,
+    num_units,
     one_check,
     scaled_down,
     shrinking,
@@ -252,15 +254,19 @@ class Grower:
         ]
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
         limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
-        for proposal in ranking.proposals[: TRIES * limit]:
-            if len(changes) == limit:
-                break
+        # Whole edits first: of one that there is no room for, a part may be worth less than others.
+        queue = deque((p, [p.edit]) for p in ranking.proposals[: TRIES * limit])
+        while queue and len(changes) < limit:
+            proposal, sizes = queue.popleft()
             macs = self.living.cost().macs
             takes = one_check(macs) + loss.expected(proposal.edit, macs)
             if changes and self.flops + takes > most_flops:
                 break
-            outcome = self._try(proposal, metric, most, loss)
-            if isinstance(outcome, Refusal):
+            outcome = self._try(proposal, sizes, metric, most, loss)
+            parts = self._parts(proposal) if sizes == [proposal.edit] else []
+            if parts and (outcome is None or _is_for_size(outcome)):
+                queue.append((proposal, parts))
+            elif isinstance(outcome, Refusal):
                 level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
                 logger.log(level, "refused: %s: %s", proposal.edit, outcome.reason)
                 refusals.append(outcome)
@@ -303,17 +309,28 @@ class Grower:
         self.flops += spent
         return ranking, SensedLoss(data, self.criterion)
 
+    def _parts(self, proposal: Proposal) -> list[AnyEdit]:
+        """Smaller forms of it, as far as they're predicted to save enough."""
+        whole = num_units(proposal.edit)
+        least = self.config.min_saving / proposal.predicted if proposal.predicted else 0
+        return [part for part in shrinking(proposal.edit) if num_units(part) > least * whole][1:]
+
     def _try(
-        self, proposal: Proposal, metric: float, most_macs: float, loss: SensedLoss
+        self,
+        proposal: Proposal,
+        sizes: Sequence[AnyEdit],
+        metric: float,
+        most_macs: float,
+        loss: SensedLoss,
     ) -> Change | Refusal | None:
-        """Apply one proposal, with as many units as fit.
+        """Apply one proposal in the first of the sizes that fits.
 
         Returns:
             The change; why it isn't possible; or None if only the pace stands against it.
         """
         seed = self.seed + self._course.epoch
         refusal: Refusal | None = None
-        for smaller in shrinking(proposal.edit):
+        for smaller in sizes:
             room, before = Room(self.budget, most_macs), loss.flops
             if self.budget.latency_ms is not None:
                 self.flops += timing_flops(self.living.cost().macs)
@@ -417,6 +434,11 @@ class Grower:
         self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]
         self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
+
+
+def _is_for_size(outcome: Change | Refusal) -> bool:
+    """Whether an edit was refused because it would make the model too large."""
+    return isinstance(outcome, Refusal) and outcome.cause == "budget"
 
 
 def _number(name: str, value: Any) -> float:

@@ -61,7 +61,7 @@ def rank_by_correlation(situation: Situation) -> Ranking:
 
 def rank_at_random(situation: Situation) -> Ranking:
     """Anything that any nominator proposes, in any order."""
-    found = candidates(situation)
+    found = candidates(situation, anywhere=True)
     order = torch.randperm(len(found), generator=situation.generator).tolist()
     return Ranking(
         list(one_a_place([found[index] for index in order])),
