@@ -29,11 +29,19 @@ class Judged:
         name: of the checkpoint.
         truth: share of the held-out loss that each saved, shape (candidates, seeds).
         said: signal -> what it says of each.
+        grows: of each, whether it adds something; false for pruning.
     """
 
     name: str
     truth: np.ndarray
     said: dict[str, np.ndarray]
+    grows: np.ndarray
+
+    def growing(self) -> "Judged":
+        """Those that add something: to tell pruning from growth is no art."""
+        kept = self.grows
+        said = {name: values[kept] for name, values in self.said.items()}
+        return Judged(self.name, self.truth[kept], said, self.grows[kept])
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
@@ -55,7 +63,8 @@ def read(path: Path) -> Judged:
     said["arbiter"] = np.array(
         [prior.saving(features_of(row, largest_of(rows), cost)) for row in rows]
     )
-    return Judged(path.stem, savings(measured), said)
+    grows = np.array([row["edit"]["kind"] != "prune" for row in rows])
+    return Judged(path.stem, savings(measured), said, grows)
 
 
 def _num_seeds(path: Path) -> int:
@@ -139,10 +148,20 @@ def judged_alone(of: Judged) -> dict[str, Any]:
         "best_benefit": max(mean),
         "retest": single,
         "ceiling": ceiling,
-        "spearman": {name: rank_correlation(list(of.said[name]), mean) for name in SIGNALS},
+        "spearman": _correlations(of),
+        "growing": {
+            "num_candidates": int(of.grows.sum()),
+            "ceiling": reliability(of.growing().truth)[1],
+            "spearman": _correlations(of.growing()),
+        },
         "first_choice_regret": {name: regret(of, name) for name in SIGNALS},
         "fair_regret": {name: fair_regret(of, name) for name in SIGNALS},
     }
+
+
+def _correlations(of: Judged) -> dict[str, float]:
+    mean = list(of.truth.mean(1))
+    return {name: rank_correlation(list(of.said[name]), mean) for name in SIGNALS}
 
 
 def judge(folder: Path) -> dict[str, Any]:
@@ -165,6 +184,13 @@ def judge(folder: Path) -> dict[str, Any]:
         "controls": {name: mean(name) for name in CONTROLS},
         "controls_ci95": {name: interval(whole, name, rng) for name in CONTROLS},
         "controls_regret": {name: mean(name, "first_choice_regret") for name in CONTROLS},
+        "growing": {
+            "ceiling": fmean(item["growing"]["ceiling"] for item in alone.values()),
+            "spearman": {
+                name: fmean(item["growing"]["spearman"][name] for item in alone.values())
+                for name in SIGNALS
+            },
+        },
         "num_checkpoints": len(whole),
         "num_candidates": sum(len(of.truth) for of in whole),
         "checkpoints": alone,

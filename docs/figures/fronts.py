@@ -15,7 +15,7 @@ EVOLUTIONS = {
 }
 FRONTS = {
     "evolution": "evolution, mutations drawn from the arbiter's ranking",
-    "random_mutation": "evolution, mutations drawn evenly",
+    "random_mutation": "evolution, mutations drawn evenly, also of the units that go",
     "separate_runs": "five trainings that grow, from seed networks of five widths",
 }
 AHEAD_OF = {"random_mutation": "even draws", "separate_runs": "five trainings"}
