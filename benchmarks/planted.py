@@ -1,15 +1,17 @@
 """Does the arbiter find what a network is known to lack? Small planted problems, and the truth.
 
-python benchmarks/planted.py [--seeds 10] [--truth-seeds 3]
+python benchmarks/planted.py truth [--truth-seeds 3]
+python benchmarks/planted.py choices [--seeds 10]
 
-The problems are those of tests/lacking.py. The truth: after the same training, each edit that can
+The problems are those of tests/lacking.py. The truth, on which the arbiter's law is fitted, too: after the same training, each edit that can
 be proposed is made alone and trained for 300 steps more, against none; a kind's saving is that
-of its best place, by the mean over seeds. Then each policy may choose one edit on networks of other
+of its best place, by the mean over seeds. The choices, once the law is fitted: each policy may choose one edit on networks of other
 seeds: how often was it of the right kind (and, where width is lacking, at the right place)?
 """
 
 import argparse
 import copy
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +19,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 import torch
-from provenance import keep, spread
+from provenance import RESULTS, keep, provenance, spread
 
 from neuroexapt import GrowthConfig
 from neuroexapt.edits import AnyEdit
@@ -161,25 +163,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("what", choices=["truth", "choices"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--truth-seeds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
-    measured: dict[str, Any] = {}
+    path = RESULTS / "planted.json"
+    measured: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    measured.pop("provenance", None)
     for name, problem in PROBLEMS.items():
-        runs = [truth(name, seed) for seed in range(args.truth_seeds)]
-        measured[name] = {
-            "lacks": problem.lacks,
-            "truth": by_kind(runs),
-            "first": {policy: first_choices(name, policy, seeds) for policy in POLICIES},
-            "largest_gain": largest_gains(name, seeds),
-            "runs": runs,
-        }
-        print(name, {k: round(v["mean"], 3) for k, v in measured[name]["truth"].items()})
-        for policy, found in measured[name]["first"].items():
-            print("  ", policy, found["right"], found["chosen"])
-        print("  ", "largest gain", measured[name]["largest_gain"], flush=True)
+        known = measured.setdefault(name, {"lacks": problem.lacks})
+        if args.what == "truth":
+            runs = [truth(name, seed) for seed in range(args.truth_seeds)]
+            known |= {"truth": by_kind(runs), "runs": runs, "commit": provenance()["commit"]}
+            print(name, {k: round(v["mean"], 3) for k, v in known["truth"].items()}, flush=True)
+            continue
+        known["first"] = {policy: first_choices(name, policy, seeds) for policy in POLICIES}
+        known["largest_gain"] = largest_gains(name, seeds)
+        for policy, found in known["first"].items():
+            print(name, policy, found["right"], found["chosen"])
+        print(name, "largest gain", known["largest_gain"], flush=True)
     print(keep("planted", measured))
 
 

@@ -34,10 +34,19 @@ ROWS = torch.zeros(2, 2)
 EVEN = Prior(
     horizon=300,
     kinds=dict.fromkeys(
-        ("split", "widen", "deepen", "connect", "attend-channels", "attend-positions", "activate"),
+        (
+            "split",
+            "widen",
+            "deepen",
+            "deepen-inverted",
+            "connect",
+            "attend-channels",
+            "attend-positions",
+            "activate",
+            "prune",
+        ),
         math.log(0.01),
-    )
-    | {"prune": math.log(0.01)},
+    ),
     exponents={"grow": {"gain": 0.5}, "prune": {"saliency": 1.0}},
     source="by hand",
 )

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from neuroexapt import Attend, Cost, Widen
+from neuroexapt import Attend, Cost, Deepen, Widen
 from neuroexapt.growth.prior import (
     Features,
     Prior,
@@ -81,15 +81,19 @@ def test_features_of_units_that_help_nothing_are_those_of_none():
     assert needed.values["saliency"] > none.values["saliency"]
 
 
-def test_kind_tells_the_forms_of_attention_apart():
+def test_kind_tells_the_forms_of_attention_and_blocks_apart():
     assert kind_of(Attend(after="0")) == "attend-channels"
+    assert kind_of(Attend(after="1", source="0")) == "attend-source"
+    assert kind_of(Deepen(after="0")) == kind_of(Deepen(after="0", form="identity")) == "deepen"
+    assert kind_of(Deepen(after="0", form="inverted")) == "deepen-inverted"
     assert kind_of(WIDEN) == "widen"
 
 
 def test_shipped_prior_knows_every_kind_and_is_finite():
     prior = shipped_prior()
     growing = {"split", "widen", "deepen", "connect", "activate"}
-    assert growing | {"attend-channels", "attend-positions", "prune"} == set(prior.kinds)
+    forms = {"deepen-bottleneck", "deepen-inverted", "attend-channels", "attend-positions"}
+    assert growing | forms | {"attend-source", "prune"} == set(prior.kinds)
     for kind in prior.kinds:
         law = "prune" if kind == "prune" else "grow"
         values = dict.fromkeys(prior.exponents[law], -1.0)

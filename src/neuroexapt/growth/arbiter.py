@@ -26,6 +26,9 @@ from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
 from neuroexapt.signals.compute import positions_of
 
+BLOCKS: tuple[nominate.Block, ...] = ("residual", "inverted")
+"""Forms of blocks that are considered. Bottlenecks saved next to nothing wherever they were tried,
+as did attention that a distant layer drives, which isn't considered either."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 FIXED_COST = 1.0
@@ -76,7 +79,7 @@ def candidates(situation: Situation, anywhere: bool = False) -> list[Proposal]:
     nominated: dict[Kind, Callable[[], Iterable[Proposal]]] = {
         "split": lambda: nominate.nominate_splits(readings, living, share),
         "widen": lambda: nominate.nominate_widening(readings, living, share, init),
-        "deepen": lambda: nominate.nominate_blocks(living),
+        "deepen": lambda: nominate.nominate_blocks(living, BLOCKS),
         "connect": lambda: islice(connections, MOST_CONNECTIONS),
         "attend": lambda: nominate.nominate_attention(living),
         "activate": lambda: nominate.nominate_activations(living),
