@@ -3,10 +3,11 @@
 python benchmarks/planted.py truth [--truth-seeds 3]
 python benchmarks/planted.py choices [--seeds 10]
 
-The problems are those of tests/lacking.py. The truth, on which the arbiter's law is fitted, too: after the same training, each edit that can
-be proposed is made alone and trained for 300 steps more, against none; a kind's saving is that
-of its best place, by the mean over seeds. The choices, once the law is fitted: each policy may choose one edit on networks of other
-seeds: how often was it of the right kind (and, where width is lacking, at the right place)?
+The problems are those of tests/lacking.py. The truth, on which the arbiter's law is fitted, too:
+after the same training, each edit that can be proposed is made alone and trained for 300 steps
+more, against none; a kind's saving is that of its best place, by the mean over seeds. The choices,
+once the law is fitted: each policy may choose one edit on networks of other seeds; how often was it
+of the right kind (and, where width is lacking, at the right place)?
 """
 
 import argparse
