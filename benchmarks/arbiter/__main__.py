@@ -95,7 +95,7 @@ def _is_older(measured: dict[str, Any]) -> bool:
 def fit() -> None:
     """Fit the prior that the package ships."""
     given = [tried(path) for path in sorted(FOLDER.glob("fit-*.json"))]
-    prior, table = chosen(given, planted(RESULTS / "planted.json"))
+    prior, table = chosen([*given, *planted(RESULTS / "planted.json")])
     write(PRIOR, prior.model_dump(mode="json"))
     write(FOLDER / "choice.json", {"provenance": provenance(), "tried": table})
     print(json.dumps(prior.model_dump(mode="json"), indent=1))

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,11 +28,13 @@ from neuroexapt.growth.prior import (
 from neuroexapt.signals import Gain
 
 GROWING = ("gain", "beyond", "params", "macs")
+MEASURED = {"gain", "beyond"}
+"""Of which there is at least one: by size alone, nothing would have to be sensed."""
 ALWAYS = ("standing",)
 """0 for all that real networks showed, so that only planted problems tell what it is worth."""
 PRUNING = ("saliency",)
 PENALTIES = (1.0, 3.0, 10.0, 30.0)
-NOISE = 0.005
+NOISE = 0.003
 """About how far one seed's saving is off, as a share of the loss."""
 HORIZON = 300
 TOLERANCE = 0.01
@@ -48,11 +50,14 @@ class Tried:
         name: of the checkpoint.
         features: one a candidate.
         saved: share of the held-out loss that each saved, shape (candidates, seeds).
+        is_planted: whether it is one of the planted problems, where nearly all of the loss can be
+            saved.
     """
 
     name: str
     features: tuple[Features, ...]
     saved: np.ndarray
+    is_planted: bool = False
 
 
 def features_of(row: dict[str, Any], largest: float, cost: Cost) -> Features:
@@ -115,7 +120,8 @@ def planted(path: Path) -> list[Tried]:
                 for row in rows
             ]
             saved = np.array([[row["saved"]] for row in rows])
-            found.append(Tried(f"fit-{name}-planted-{run['seed']}", tuple(features), saved))
+            title = f"fit-{name}-planted-{run['seed']}"
+            found.append(Tried(title, tuple(features), saved, is_planted=True))
     return found
 
 
@@ -125,7 +131,7 @@ def predicted(prior: Prior, of: Tried) -> list[float]:
 
 
 def fitted(given: Sequence[Tried], names: Sequence[str], penalty: float) -> Prior:
-    """The law that fits best within each checkpoint, at the median of their levels.
+    """The law that fits best within each checkpoint, at the median of the real ones' levels.
 
     How much can be saved at all differs from checkpoint to checkpoint, by more than any signal
     tells; what the law is for is which candidate saves most. So each checkpoint has a level of its
@@ -153,7 +159,9 @@ def _part(of: Tried, law: str) -> Tried | None:
     if not chosen:
         return None
     sign = -1.0 if law == "prune" else 1.0
-    return Tried(of.name, tuple(of.features[i] for i in chosen), sign * of.saved[chosen])
+    return replace(
+        of, features=tuple(of.features[i] for i in chosen), saved=sign * of.saved[chosen]
+    )
 
 
 def _law(
@@ -178,7 +186,11 @@ def _law(
         return np.concatenate([*parts, np.sqrt(penalty) * theta])
 
     theta = least_squares(residuals, np.zeros(len(known) + len(names))).x
-    levels = [_level(mean, shape) for mean, shape in zip(saved, shapes(theta), strict=True)]
+    levels = [
+        _level(mean, shape)
+        for of, mean, shape in zip(given, saved, shapes(theta), strict=True)
+        if not of.is_planted
+    ]
     level = float(np.log(max(float(np.median(levels)), 1e-12)))
     slopes = theta[len(known) :] / scale
     constants = {k: float(level + own) for k, own in zip(known, theta, strict=False)}
@@ -190,31 +202,36 @@ def _level(saved: np.ndarray, shape: np.ndarray) -> float:
     return max(float(saved @ shape / (shape @ shape)), 0.0)
 
 
-def chosen(real: Sequence[Tried], known: Sequence[Tried]) -> tuple[Prior, list[dict[str, Any]]]:
-    """The fewest features that predict left-out checkpoints nearly best, and all that were tried.
+def chosen(given: Sequence[Tried]) -> tuple[Prior, list[dict[str, Any]]]:
+    """The fewest features that predict what is left out nearly best, and all that were tried.
 
-    Left out are all checkpoints of a family at a time: what is shipped meets new networks.
+    Left out are all checkpoints of a family at a time, or all networks of a planted problem: what
+    is shipped meets new ones.
 
     Args:
-        real: checkpoints of networks in training, to choose by and to fit.
-        known: planted problems, to fit only.
+        given: checkpoints of networks in training, and planted problems.
     """
-    families = sorted({_family(of) for of in real})
     table = []
     for count in range(1, len(GROWING) + 1):
         for names in itertools.combinations(GROWING, count):
+            if not MEASURED & set(names):
+                continue
             for penalty in PENALTIES:
-                found = []
-                for family in families:
-                    rest = [of for of in real if _family(of) != family]
-                    prior = fitted([*rest, *known], (*names, *ALWAYS), penalty)
-                    left = [of for of in real if _family(of) == family]
-                    found += [_rank(predicted(prior, of), of) for of in left]
-                table.append({"features": names, "penalty": penalty, "spearman": fmean(found)})
+                found = _left_out(given, (*names, *ALWAYS), penalty)
+                table.append({"features": names, "penalty": penalty, "spearman": found})
     table.sort(key=lambda row: -row["spearman"])
     near = [row for row in table if row["spearman"] > table[0]["spearman"] - TOLERANCE]
     best = min(near, key=lambda row: len(row["features"]))
-    return fitted([*real, *known], (*best["features"], *ALWAYS), best["penalty"]), table
+    return fitted(given, (*best["features"], *ALWAYS), best["penalty"]), table
+
+
+def _left_out(given: Sequence[Tried], names: Sequence[str], penalty: float) -> float:
+    """Mean rank correlation with what followed, of families that the law wasn't fitted on."""
+    found = []
+    for family in sorted({_family(of) for of in given}):
+        prior = fitted([of for of in given if _family(of) != family], names, penalty)
+        found += [_rank(predicted(prior, of), of) for of in given if _family(of) == family]
+    return fmean(found)
 
 
 def _family(of: Tried) -> str:

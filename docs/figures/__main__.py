@@ -67,7 +67,7 @@ preservation was {worst:.1e}.
 
 {overhead_section(result("loop_overhead.json"))}
 
-{arbiter_section(result("arbiter/summary.json"))}
+{arbiter_section(RESULTS / "arbiter" / "summary.json")}
 
 {lasting_section(RESULTS / "arbiter")}
 

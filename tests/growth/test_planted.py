@@ -14,7 +14,7 @@ from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Gain, Gains, growth_gain, sense
 from neuroexapt.signals.gain import jackknife, pairwise_mean
 
-SEEDS = {"shallow": 2}
+SEEDS = {"shallow": 100}
 """Of the networks, where it isn't 0: in some, the layers that find nothing have died by then."""
 LACKING = [name for name, problem in PROBLEMS.items() if not problem.lacks_nothing]
 EVERY_KIND = GrowthConfig(kinds=("split", "widen", "deepen", "connect", "attend", "activate"))

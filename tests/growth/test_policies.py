@@ -190,6 +190,13 @@ def test_arbiter_waits_while_training_on_saves_more(even):
     assert not dear
 
 
+def test_compute_is_worth_nothing_where_training_on_saves_nothing(even):
+    dear = GrowthConfig(policy="arbiter", exchange=100.0, kinds=("widen", "deepen"))
+    assert not rank_by_worth(situation(config=dear, elasticity=None)).proposals
+    assert not rank_by_worth(situation(config=dear, elasticity=100.0)).proposals
+    assert rank_by_worth(situation(config=dear, elasticity=-0.1)).proposals
+
+
 def test_arbiter_prefers_what_fits_the_rest_of_the_budget(even):
     """Of two equal gains the one that leaves more of the budget comes first."""
     living = trained()

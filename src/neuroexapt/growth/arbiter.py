@@ -99,9 +99,10 @@ def rank_by_worth(situation: Situation) -> Ranking:
 
     An edit pays if the share of the loss that it is predicted to save exceeds its price. Where a
     loss falls as compute^-e, making the rest of the training dearer by a factor c gives away about
-    e log c; e is the configuration's `exchange`, or with the timing "gain" what the loss is seen to
-    fall by. Nothing pays once enough samples have shown that there is nothing to gain
-    (`anything_to_gain`); before that, a network is taken to be as small as its user says.
+    e log c; e is the configuration's `exchange`, or what the loss is seen to fall by: with the
+    timing "gain" if that is more, else if it is less. Nothing pays once enough samples have shown
+    that there is nothing to gain (`anything_to_gain`); before that, a network is taken to be as
+    small as its user says.
 
     Dead units go at any time, if outputs are the same without them: one that is constant, but not
     zero, has a say. Others are pruned only if no growth pays: while a network is too small, what
@@ -240,8 +241,10 @@ def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> flo
 
 def _exchange(on: Situation) -> float:
     """Share of the loss that an e-fold of compute is worth."""
-    seen = on.elasticity if on.config.timing == "gain" else None
-    return on.config.exchange if seen is None else max(seen, on.config.exchange)
+    seen, least = on.elasticity, on.config.exchange
+    if seen is None:
+        return least
+    return max(seen, least) if on.config.timing == "gain" else min(max(seen, 0.0), least)
 
 
 def rank_pruning(on: Situation) -> list[Proposal]:

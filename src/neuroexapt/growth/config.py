@@ -33,8 +33,9 @@ class GrowthConfig(BaseModel):
             is worth more than what they save; "random" never prunes.
         min_saving: share of the loss that an edit has to be predicted to save (arbiter).
         exchange: share of the loss that it has to save, besides, for making the network e times as
-            dear to train; the least with the timing "gain", which goes by what training on is seen
-            to save (arbiter).
+            dear to train, or what training on is seen to save, if that is less: where the loss
+            falls no more, compute is worth nothing. With the timing "gain" if that is more
+            (arbiter).
         entropy_threshold: normalised activation entropy from which a unit may divide, 0 to 1
             ("papers", "breakthrough").
         split_probability: chance that such a unit does ("papers").

@@ -19,12 +19,11 @@ class Newborns(BaseModel):
 
     Attributes:
         lr: their learning rate at birth, relative to the others'; it approaches 1 in a straight
-            line over `steps`. Below 1 is a warm-up; the default did best on
-            one of three networks in `benchmarks/arbiter newborns`, and within the error of the best
-            on the others.
-        weight_decay: their weight decay over that time, relative to the others'; the default wasn't
-            measured against others.
-        steps: optimiser steps of that time; 0 for none. Nor was this.
+            line over `steps`. Below 1 is a warm-up. In `benchmarks/arbiter newborns`, on one
+            network so far, 0.1, 0.3 and 1 did alike, and 3 did harm.
+        weight_decay: their weight decay over that time, relative to the others'; whether there is
+            any made no difference there.
+        steps: optimiser steps of that time; 0 for none. There, 300 did a little worse than 100.
         init: where the incoming weights come from of units that a group is widened by: "random", as
             spread as their neighbours'; or "gradmax", towards where the loss falls fastest (see
             `Widen`), for six passes over a batch of what is sensed.
