@@ -1,18 +1,20 @@
 """Does growing pay on digits? Grown networks against their seed, for equal training FLOPs.
 
-python benchmarks/digits.py [--seeds 5]
+python benchmarks/digits.py [--seeds 5] [--keep-static]
 
 For each seed, `neuroexapt grow digits --seed S` is run, then the same seed network is trained as
 it is for as many training FLOPs (`--no-growth --max-flops F`). The test part is read once, at the
-end of each run. One result file, with the curves that the README's picture is drawn from.
+end of each run. One result file, with the curves that the README's picture is drawn from. What
+isn't grown doesn't change with how growing goes: `--keep-static` leaves it as it was measured.
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from provenance import keep, spread
+from provenance import RESULTS, keep, provenance, spread
 
 from neuroexapt.runs import Summary, configure, grow, read_events
 
@@ -70,14 +72,20 @@ def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = range(parser.parse_args().seeds)
-    grown, static = [], []
-    for seed in seeds:
+    parser.add_argument("--keep-static", action="store_true")
+    args = parser.parse_args()
+    before = json.loads((RESULTS / "digits.json").read_text()) if args.keep_static else {}
+    kept = before.get("static", {"runs": [], "of": provenance()})
+    grown, static = [], kept["runs"]
+    for seed in range(args.seeds):
         grown.append(run(seed, None))
-        static.append(run(seed, grown[-1]["train_flops"]))
-        print(seed, grown[-1]["test_accuracy"], static[-1]["test_accuracy"], flush=True)
+        if not args.keep_static:
+            static.append(run(seed, grown[-1]["train_flops"]))
+        print(seed, grown[-1]["test_accuracy"], static[seed]["test_accuracy"], flush=True)
+    of = {"grown": provenance(), "static": kept.get("of", before.get("provenance"))}
     measured = {
         name: {
+            "of": of[name],
             "test_accuracy": spread([r["test_accuracy"] for r in rows]),
             "params_final": spread([r["params_final"] for r in rows]),
             "train_flops": spread([r["train_flops"] for r in rows]),

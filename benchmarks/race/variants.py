@@ -35,6 +35,7 @@ RESET: dict[str, Any] = AT_ONCE | {"momentum": "reset"}
 
 VARIANTS: Mapping[str, Variant] = {
     "early": Variant({"until": 0.3}),
+    "second-early": Variant({"until": 0.3}, width=1),
     "late": Variant({"until": 0.9}),
     "few": Variant({"max_edits": 2, "pace": 1.15}),
     "many": Variant({"max_edits": 8, "pace": 1.6}),
