@@ -151,7 +151,8 @@ def test_a_model_that_nothing_beats_goes_on_as_if_nothing_had_been(growth: Any) 
 def test_newborns_of_growth_and_of_evolution_are_trained_as_such() -> None:
     splits = {"policy": "papers", "entropy_threshold": 0.1, "split_probability": 1.0}
     growth = splits | {"every": 2, "sensing_share": 1.0}
-    longer = EVOLVING["evolution"] | {"rungs": (4.0,)}
+    deeper = {"kinds": ("deepen",), "min_saving": 0.0, "exchange": 0.0}
+    longer = EVOLVING["evolution"] | {"rungs": (4.0,), "growth": deeper}
     trainer, evolved, _, changes = trained(bright(6), epochs=3, growth=growth, evolution=longer)
     (told,) = trainer.successions
     assert told.taken

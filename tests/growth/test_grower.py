@@ -562,7 +562,10 @@ def test_state_is_written_after_edits_of_others() -> None:
     assert {brood["parameter"] for brood in written} <= names
 
 
-@pytest.mark.parametrize("config", [EAGER, GrowthConfig(every=1)], ids=["papers", "arbiter"])
+ANYTHING = GrowthConfig(every=1, min_saving=0, exchange=0)
+
+
+@pytest.mark.parametrize("config", [EAGER, ANYTHING], ids=["papers", "arbiter"])
 def test_single_samples_are_sensed(config: GrowthConfig) -> None:
     singles = [(x[None], y[None]) for x, y in zip(*batches(1)[0], strict=True)]
     assert grower(config).step(singles, metric=0.1)
