@@ -21,8 +21,8 @@ def cell(spread: dict[str, float], form: str) -> str:
 
 
 def percent(spread: dict[str, float]) -> str:
-    """Mean and standard deviation in percent."""
-    return f"{100 * spread['mean']:.2f} ± {100 * spread['std']:.2f} %"
+    """Mean and standard deviation in percent, or a single value."""
+    return f"{spread_cell(spread, 100, 2)} %"
 
 
 def spread_cell(spread: dict[str, float], factor: float, digits: int) -> str:
