@@ -82,7 +82,7 @@ def main() -> None:
         if not args.keep_static:
             static.append(run(seed, grown[-1]["train_flops"]))
         print(seed, grown[-1]["test_accuracy"], static[seed]["test_accuracy"], flush=True)
-    of = {"grown": provenance(), "static": kept.get("of", before.get("provenance"))}
+    of = {"grown": provenance(), "static": kept["of"]}
     measured = {
         name: {
             "of": of[name],

@@ -24,7 +24,7 @@ MOST_POSITIONS = 256
 """Positions up to which self-attention is proposed: its cost grows with their square."""
 Block: TypeAlias = Literal["residual", "bottleneck", "inverted"]
 BLOCKS: tuple[Block, ...] = ("residual", "bottleneck", "inverted")
-"""Forms of blocks, the cheapest last."""
+"""Forms of blocks, the plain one first."""
 SMOOTH: tuple[Activation, ...] = ("silu", "gelu")
 """What activations are blended towards, the first that one isn't already."""
 SETTLED = 0.1
