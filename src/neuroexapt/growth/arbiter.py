@@ -28,8 +28,8 @@ from neuroexapt.signals.compute import positions_of
 
 BLOCKS: tuple[nominate.Block, ...] = ("residual", "inverted")
 """Forms of blocks that are considered. In the trials that the law is fitted on, bottlenecks saved
-least of the three on average, and attention that a distant layer drives hardly anything, which isn't
-considered either."""
+least of the three on average, and attention that a distant layer drives hardly anything:
+that isn't considered either."""
 MOST_CONNECTIONS = 8
 """Connections whose gains are measured at a time: they grow with the square of the depth."""
 FIXED_COST = 1.0
