@@ -87,7 +87,10 @@ def ablation_section(measured: dict[str, Any]) -> str:
     )
     own = (
         f"The arbiter is {gained['arbiter']:.1f} points above it. It is run with its present law; "
-        "the\nothers were run earlier, when parts of edits could come before whole ones."
+        'the\nothers, "none" too, were run earlier: without clipped gradients, "random" with '
+        "residual blocks\nand the eight most correlated connections only, and parts of edits could "
+        "come before whole ones.\nWhat is between them and the arbiter is therefore not due to the "
+        "policy alone."
         if "arbiter" in gained
         else "The arbiter's law\nhas changed since it was run, and so its runs are repeated."
     )
@@ -127,7 +130,7 @@ def planted_section(measured: dict[str, Any]) -> str:
 
 How often each policy's first choice is the remedy (for the last: nothing at all). The law was
 fitted on other networks of the same problems, and two of the arbiter's constants were set by a few
-more.
+more. All kinds of edits but pruning compete, splits included, which by default don't.
 
 | problem, and what it lacks | {" | ".join(policies)} |
 | --- | {" | ".join(["---:"] * len(policies))} |

@@ -10,8 +10,8 @@ from cells import ROOT, cell
 PICTURE = ROOT / "docs" / "images" / "digits.svg"
 GROWN, STATIC, INK = "#0b7a5c", "#9aa3ad", "#24292f"
 HEADINGS = {
-    "README.md": ("", "test accuracy", "parameters", "training FLOPs", "seconds"),
-    "README.zh.md": ("", "测试准确率", "参数量", "训练 FLOPs", "秒"),
+    "README.md": ("", "test accuracy", "parameters", "training FLOPs"),
+    "README.zh.md": ("", "测试准确率", "参数量", "训练 FLOPs"),
 }
 NAMES = {
     "README.md": {"grown": "**grown**", "static": "the same seed network, not grown"},
@@ -23,7 +23,7 @@ def table(page: str, results: dict[str, Any]) -> str:
     """The measured table of one page."""
     lines = [
         f"| {' | '.join(HEADINGS[page])} |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| --- | ---: | ---: | ---: |",
     ]
     for kind in ("static", "grown"):
         measured = results[kind]
@@ -32,7 +32,7 @@ def table(page: str, results: dict[str, Any]) -> str:
         lines.append(
             f"| {NAMES[page][kind]} | {cell(percent, '.2f')} % "
             f"| {measured['params_final']['mean']:,.0f} "
-            f"| {measured['train_flops']['mean']:.2e} | {measured['seconds']['mean']:.0f} |"
+            f"| {measured['train_flops']['mean']:.2e} |"
         )
     return "\n".join(lines)
 

@@ -300,6 +300,14 @@ def test_arbiter_prunes_where_nothing_else_is_asked_for(even):
     assert {p.edit.kind for p in found} == {"prune"}
 
 
+def test_arbiter_prunes_on_a_plateau_too(even):
+    """Where training gains nothing by compute, whoever runs the network still pays for it."""
+    config = GrowthConfig(policy="arbiter", exchange=5.0, kinds=("prune",))
+    level = rank_by_worth(situation(config=config, elasticity=0.0)).proposals
+    falling = rank_by_worth(situation(config=config)).proposals
+    assert [p.edit for p in level] == [p.edit for p in falling]
+
+
 def test_arbiter_leaves_out_what_the_budget_has_no_room_for(even):
     living = trained()
     full = Budget(params=living.cost().params)

@@ -278,7 +278,8 @@ def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
 def _on_pruning(on: Situation) -> list[Verdict]:
     if on.readings.num_samples < FEWEST_TO_PRUNE:
         return []
-    exchange = _exchange(on)
+    # On a plateau, training gains nothing by compute; whoever runs the network still pays for it.
+    exchange = max(_exchange(on), on.config.exchange)
     return [
         Verdict(proposal, compute * exchange / max(loss, LEAST), compute * exchange > loss)
         for proposal, compute, loss in _prunings(on)

@@ -13,12 +13,13 @@ class GrowthConfig(BaseModel):
     """When growth happens, where, and how much of it.
 
     Attributes:
-        policy: what decides where. "arbiter": of everything that any nominator proposes, whatever
-            is predicted to save most of the loss for its cost, as long as that is worth it.
+        policy: what decides where. "arbiter": of `kinds`, whatever is predicted to save most of the
+            loss for its cost, as long as that is worth it; of blocks it considers residual and
+            inverted ones, of connections the eight between the most correlated layers.
             "papers", as the framework's papers have it: units of high entropy divide by chance, and
             layers whose gradients correlate are connected. "entropy", "correlation": the one or the
-            other alone, strongest first. "random": anything, anywhere. "breakthrough": see
-            `PerformanceBreakthroughSystem`.
+            other alone, strongest first. "random": of `kinds`, any edit anywhere. "breakthrough":
+            see `PerformanceBreakthroughSystem`.
         timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
             stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
         every: epochs between growths, at least.
@@ -32,9 +33,10 @@ class GrowthConfig(BaseModel):
             arbiter prunes dead units at any time, others only when no growth pays and their compute
             is worth more than what they save; "random" never prunes.
         min_saving: share of the loss that an edit has to be predicted to save (arbiter).
-        exchange: share of the loss that it has to save, besides, for making the network e times as
-            dear to train, or what training on is seen to save, if that is less: where the loss
-            falls no more, compute is worth nothing. With the timing "gain" if that is more
+        exchange: share of the loss that an edit has to save, if that is more than `min_saving`, for
+            making the network e times as dear to train; or what training on is seen to save, if
+            that is less and the held-out loss is told: where it falls no more, compute is worth
+            nothing. With the timing "gain" if that is more. Pruning goes by it on plateaus, too
             (arbiter).
         entropy_threshold: normalised activation entropy from which a unit may divide, 0 to 1
             ("papers", "breakthrough").
