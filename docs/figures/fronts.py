@@ -86,7 +86,8 @@ Seed by seed, evolution is {ahead or "not compared yet"}
 (mean ± standard deviation, and seeds). In all three, what grows a network are connections only,
 which the race's tuning had found to pay: of the eight between the most correlated layers, ranked
 by an earlier law of the arbiter; half of the mutations prune. How many networks share the end, and
-how, was tuned for evolution, on seeds 0, 10 and 11; that five trainings share the compute equally was not. Evolutions
+how, was tuned for evolution, on seeds 0, 10 and 11; that five trainings share the compute equally
+was not. Evolutions
 that began on a GPU went on on a CPU; each result file says from which FLOPs.
 {"With so few seeds nothing of this is settled yet." if unsettled else ""}\
 {unsure}

@@ -113,3 +113,10 @@ def test_transplant_of_random_lineages_preserves(seed: int) -> None:
     assert mother.cost().macs >= macs
     assert len(mother.edits) == 4 + len(changes)
     assert not net().edits
+
+
+def test_transplant_follows_what_both_have_under_other_names() -> None:
+    donor = grown(Deepen(after="2"), Widen(group="edit0.first", count=2))
+    living = grown(Widen(group="0", count=1), Deepen(after="2"))
+    changes = transplant(living, donor.edits)
+    assert [change.edit for change in changes] == [Widen(group="edit1.first", count=2)]

@@ -378,6 +378,37 @@ def test_a_budget_that_has_no_room_for_a_generation_is_kept(times: float) -> Non
     assert of.flops <= 1.15 * most
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_budget_is_kept_where_children_become_much_larger(seed: int) -> None:
+    """Mutations of several edits each; by the generation before, nobody could foresee it."""
+    growth = {"policy": "random", "share": 1.0, "pace": 8.0}
+    founding = evolution(founding=1.0)
+    founding.found()
+    most = 12 * founding.flops
+    of = evolution(seed=seed, num_edits=6, growth=growth, max_flops=most, polish=0.1)
+    list(of.run())
+    assert of.flops <= 1.1 * most
+
+
+def test_what_training_a_lost_network_took_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is about what the same generation takes of which nobody is lost."""
+    spent = []
+    for are_lost in (False, True):
+        of = evolution(trained=0, rungs=(1.0,))
+        founder = of.found()
+        before = of.flops
+        if are_lost:
+
+            def train(world: Any, genome: Any, stint: Any) -> Any:
+                raise torch.OutOfMemoryError("nothing left")
+
+            monkeypatch.setattr(networks, "train", train)
+        of.evolve_generation(founder)
+        assert bool(of.history[-1].lost) == are_lost
+        spent.append(of.flops - before)
+    assert spent[1] == pytest.approx(spent[0], rel=0.1)
+
+
 def test_an_evolution_that_comes_to_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """No child is ever born, as where workers are lost again and again: nothing is spent."""
     monkeypatch.setattr(networks.Networks, "bear", lambda *_: [])

@@ -135,3 +135,25 @@ def test_course_that_restarts_knows_no_trend_and_keeps_counting():
     assert course.elasticity() is None
     assert course.consequence() is None
     assert course.epoch == 6
+
+
+def test_consequence_is_unknown_while_no_loss_is_told_after_a_growth():
+    course = after([0.5] * 6, [n**-0.5 for n in range(1, 7)])
+    course.grew()
+    for _ in range(3):
+        course.note(0.6, None, flops=0.0)
+    assert course.consequence() is None
+    course.note(0.6, 0.3, flops=0.0)
+    found = course.consequence()
+    assert found is not None
+    assert found.saved > 0
+
+
+def test_loss_that_falls_to_nothing_is_seen():
+    course = after([0.5] * 6, [1.0] * 6)
+    course.grew()
+    for _ in range(3):
+        course.note(1.0, 0.0, flops=0.0)
+    found = course.consequence()
+    assert found is not None
+    assert found.saved == pytest.approx(-math.log(1e-6))

@@ -210,13 +210,68 @@ def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
         assert growing.step(batches(), metric=0.1) == []
     assert {refusal.cause for refusal in growing.refusals} == {"preservation"}
     macs = growing.living.cost().macs
-    assert growing.flops == 2 * 2 * macs * 64 + len(growing.refusals) * one_check(macs)
+    assert growing.flops == 2 * 2 * macs * 64 + len(growing.refusals) * one_check(macs, 32)
     for refusal in growing.refusals:
         assert refusal.max_error > 1e-4
         assert f"would change the model's output by {refusal.max_error:.1e}" in refusal.reason
         assert f"refused: {refusal.edit}" in caplog.text
     assert "would change the model's output" in growing.stopped
     assert living.edits == ()
+
+
+@pytest.mark.parametrize("policy", ["papers", "entropy", "arbiter"])
+@pytest.mark.parametrize("left", [1e3, 2e7, 1e8])
+def test_budget_of_flops_is_not_passed_by_sensing(policy: str, left: float) -> None:
+    """Though by its share of the training, sensing could take much more."""
+    config = {"policy": policy, "every": 1, "sensing_share": 0.5}
+    growing = grower(GrowthConfig(**config), Budget(train_flops=1e10))
+    growing._sampling.flops_a_mac = 150.0  # the first guess may be off
+    growing.step(batches(), metric=0.1, train_flops=1e10 - left)
+    assert growing.flops <= left
+    if left < 1e4:
+        assert growing.stopped == "the budget of training FLOPs leaves too little to sense with"
+
+
+@pytest.mark.parametrize("size", [2, 32])
+def test_checks_count_the_samples_of_their_probe(size: int) -> None:
+    """An example of more than eight samples is looked at whole."""
+    living = LivingModel(model(), batches()[0][0][:size])
+    growing = Grower(living, None, CRITERION, config=EAGER.model_copy(update={"bins": 16}))
+    changes = growing.step(batches(), metric=0.1)
+    sensing = 2 * 2 * changes[0].macs_before * 64
+    macs = sum(change.macs_before + change.macs_after for change in changes)
+    assert growing.flops == sensing + 4 * max(size, 8) * macs
+
+
+def test_model_over_its_budget_may_become_smaller() -> None:
+    growing = grower({"kinds": ("prune",), "every": 1}, Budget(params=50))
+    with torch.no_grad():
+        growing.living.get_submodule("3").weight[[1, 2]] = 0
+        growing.living.get_submodule("3").bias[[1, 2]] = -1.0  # behind it is a ReLU
+    (change,) = growing.step(batches(8), metric=0.1)
+    assert isinstance(change.edit, Prune)
+    assert change.params_after > 50
+    assert growing.stopped is None
+
+
+def test_blends_that_came_with_another_network_are_given_time() -> None:
+    growing = grower({"policy": "random", "kinds": ("widen",), "every": 1})
+    changes = [
+        growing.living.apply(edit, growing.optimizer)
+        for edit in (Activate(node="2", to="silu"), Widen(group="0", count=1))
+    ]
+    growing.give_way(changes, metric=0.1)
+    kinds = [[change.edit.kind for change in growing.step(batches(), metric=0.1)] for _ in range(8)]
+    assert "settle" in kinds[-1] + kinds[-2] + kinds[-3] + kinds[-4], "at last"
+    assert not any("settle" in of for of in kinds[:4])
+
+
+def test_refused_call_counts_no_epoch() -> None:
+    growing = grower(budget=Budget(train_flops=1e6))
+    before = growing.state_dict()
+    with pytest.raises(ValueError, match="give train_flops"):
+        growing.step(batches(), metric=0.1)
+    assert growing.state_dict() == before
 
 
 def test_budget_of_flops_ends_growth() -> None:
@@ -244,8 +299,8 @@ def test_flops_are_those_of_sensing_and_checks() -> None:
     macs = growing.living.cost().macs
     changes = growing.step(batches(), metric=0.1)
     sensing = 2 * 2 * macs * 64
-    assert growing.flops == sensing + sum(check_flops(change) for change in changes)
-    assert check_flops(changes[0]) == 4 * 8 * (changes[0].macs_before + changes[0].macs_after)
+    assert growing.flops == sensing + sum(check_flops(change, 8) for change in changes)
+    assert check_flops(changes[0], 8) == 4 * 8 * (changes[0].macs_before + changes[0].macs_after)
 
 
 @pytest.mark.parametrize("policy", ["papers", "entropy"])
@@ -571,20 +626,21 @@ def test_single_samples_are_sensed(config: GrowthConfig) -> None:
     assert grower(config).step(singles, metric=0.1)
 
 
-def test_what_the_arbiter_finds_impossible_is_kept() -> None:
+class Averaged(nn.Module):
     """A sequence whose positions the head has averaged: nothing before connects to behind it."""
 
-    class Averaged(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second, self.third = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-            self.last = nn.Linear(8, 2)
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 2)
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = torch.relu(self.second(torch.relu(self.first(x))))
-            x = x.mean(1)
-            return self.last(torch.relu(self.third(x)))
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        x = x.mean(1)
+        return self.last(torch.relu(self.third(x)))
 
+
+def test_what_the_arbiter_finds_impossible_is_kept() -> None:
     seed_(0)
     data = [(torch.randn(64, 5, 3), torch.randint(2, (64,))) for _ in range(4)]
     living = LivingModel(Averaged(), data[0][0][:4])
@@ -595,6 +651,18 @@ def test_what_the_arbiter_finds_impossible_is_kept() -> None:
     assert {refusal.cause for refusal in growing.refusals} == {"fit"}
     assert growing.stopped is not None
     assert "nothing can be proposed" not in growing.stopped
+
+
+def test_candidates_that_do_not_fit_end_no_growth_by_gain() -> None:
+    """They were considered and never proposed: that nothing is worth its cost yet is the reason."""
+    seed_(0)
+    data = [(torch.randn(64, 5, 3), torch.randint(2, (64,))) for _ in range(4)]
+    config = GrowthConfig(every=1, timing="gain", kinds=("widen", "connect"), min_saving=0.9)
+    growing = Grower(LivingModel(Averaged(), data[0][0][:4]), None, CRITERION, config=config)
+    for _ in range(config.patience + 2):
+        assert not growing.step(data, metric=0.1)
+    assert {refusal.cause for refusal in growing.refusals} == {"fit"}
+    assert growing.stopped is None
 
 
 @pytest.mark.parametrize("loss", [float("nan"), "low"])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from small import batches, model
+from torch.utils.data import DataLoader, TensorDataset
 
 from neuroexapt import DataError, LivingModel
 from neuroexapt.growth.sampling import ENOUGH, Sampling, Scope, drawn
@@ -67,3 +68,12 @@ def test_drawing_leaves_random_numbers_as_they_were():
 def test_drawing_names_a_bad_batch():
     with pytest.raises(DataError, match="batch 1 is a int"):
         drawn(living(), [batches()[0], 3], 2, math.inf)
+
+
+def test_drawing_leaves_a_loaders_own_generator_as_it_was():
+    own = torch.Generator().manual_seed(3)
+    data = TensorDataset(torch.randn(64, 1, 6, 6), torch.randint(3, (64,)))
+    loader = DataLoader(data, batch_size=16, shuffle=True, generator=own)
+    before = own.get_state()
+    drawn(living(), loader, 2, math.inf)
+    assert torch.equal(own.get_state(), before)

@@ -87,6 +87,18 @@ def test_sense_entropy_hardly_changes_when_positions_are_sampled() -> None:
         torch.testing.assert_close(part.entropy[group], entropy, rtol=0, atol=0.08)
 
 
+def test_sense_unit_that_fires_at_a_single_position_is_not_dead() -> None:
+    """The entropy is of a sample of the positions; whether a unit is dead, of all."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1))
+        model[0].bias.zero_()
+    x = torch.zeros(4, 1, 32, 32)
+    x[2, 0, 5, 7] = 1.0
+    found = sense(LivingModel(model, x[:2]), [(x, None)], gradients=False, max_samples_per_unit=16)
+    assert found.dead["0"].tolist() == [False, True]
+
+
 def test_sense_dead_units_are_found() -> None:
     model = living()
     with torch.no_grad():

@@ -9,6 +9,7 @@ from neuroexapt.evolution.mutation import Mutation, Sensed, grow, shrink
 from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import Budget
 from neuroexapt.growth.fitting import check_flops
 from neuroexapt.training import evaluate
@@ -26,6 +27,7 @@ class Newborn:
         key: of its structure.
         edits: what sets it apart from its mother, in words.
         accuracy: on held-out data: its mother's, unless it was pruned.
+        macs: multiply-accumulates of one sample.
         flops: that sensing and checks took.
         why: there is no child, in words.
     """
@@ -34,6 +36,7 @@ class Newborn:
     key: str = ""
     edits: tuple[str, ...] = ()
     accuracy: float = 0.0
+    macs: int = 0
     flops: int = 0
     why: str = ""
 
@@ -56,7 +59,8 @@ def bear(world: World, origin: Origin, mother: Genome, father: Genome, seed: int
         living = world.templates.develop(mother)
         if origin == "crossover":
             changes = transplant(living, father.edits, seed, world.config.limits.exceeded)
-            flops = sum(check_flops(change) for change in changes)
+            samples = probe_size(living.example_inputs)
+            flops = sum(check_flops(change, samples) for change in changes)
             done = Mutation(tuple(changes), flops, "nothing of the other parent applies")
         else:
             done = _mutated(world, living, origin, seed)
@@ -68,6 +72,7 @@ def bear(world: World, origin: Origin, mother: Genome, father: Genome, seed: int
             structure_key(living),
             tuple(str(change.edit) for change in done.changes),
             found.accuracy,
+            living.cost().macs,
             done.flops,
         )
 

@@ -1,7 +1,6 @@
 """Crossover: one parent's network, with the other parent's edits that still apply to it."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 
@@ -36,13 +35,15 @@ def transplant(
     """
     own, other = tuple(map(_plain, living.edits)), tuple(map(_plain, donor))
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(own, other, strict=False))))
-    had = Counter(edit.model_dump_json() for edit in own[shared:])
+    had: dict[str, list[int]] = {}
+    for index, edit in enumerate(own[shared:], start=shared):
+        had.setdefault(edit.model_dump_json(), []).append(index)
     names: dict[int, int] = {index: index for index in range(shared)}
     changes: list[Change] = []
     for index, edit in enumerate(other[shared:], start=shared):
         written = edit.model_dump_json()
-        if had[written]:
-            had[written] -= 1
+        if had.get(written):
+            names[index] = had[written].pop(0)
             continue
         moved = _renamed(edit, names)
         if moved is None or not moved.preserving:

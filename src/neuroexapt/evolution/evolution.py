@@ -199,6 +199,8 @@ class MultiObjectiveArchitectureEvolution:
         config, number = self.config, self._seed_of(self.generation)
         newest = max(born_in(member.name) for member in population)  # of another evolution, maybe
         networks = self._networks(most_error(population, config), newest + 1)
+        if config.max_flops is not None:
+            networks.most_flops = self._foresight.for_evolving(config.max_flops) - self.flops
         aged = self._aged(networks.bounded(population), networks, number)
         selection = Selection(
             objectives=config.objectives,
@@ -215,6 +217,8 @@ class MultiObjectiveArchitectureEvolution:
         first = fronts(population, self.config.objectives)[0]
         least = sorted(first, key=lambda m: hunger(m.told["epochs"], m.scores["macs"]))
         chosen = least[: self.config.trained]
+        if not networks.reaches(chosen, sum(self.config.rungs)):
+            return list(population)
         older = networks.train(chosen, stints(chosen, sum(self.config.rungs), seed + SEEDS // 2))
         return _renewed(population, older)
 
@@ -341,7 +345,8 @@ class MultiObjectiveArchitectureEvolution:
 
     def _networks(self, most_error: float = math.inf, number: int = 0) -> Networks:
         number = max(number, self.generation)
-        return Networks(self.executor, self._shared, self.config, number, most_error)
+        rate = self._foresight.rate
+        return Networks(self.executor, self._shared, self.config, number, most_error, rate)
 
     def _seed_of(self, generation: int) -> int:
         return (self.config.seed * 1_000_003 + generation) % (SEEDS // 4)

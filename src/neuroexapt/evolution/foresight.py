@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 class Foresight:
     """Foresees FLOPs by what an epoch of the seed network takes.
 
-    Not all of it can be foreseen: a generation is begun if the one before it would have fitted.
+    Networks are taken to need as much more than it as they have more multiply-accumulates.
 
-    Others are taken to need as much more as they have more multiply-accumulates.
+    Not all can be foreseen: a generation is begun if the one before it would have fitted. Where its
+    children turn out to be larger, they aren't trained to the end (`Networks.rear`).
 
     Args:
         world: what networks are trained on.
@@ -59,7 +60,7 @@ class Foresight:
                 "max_flops would never be spent; leave max_flops out, or give another network"
             )
         founding = self._epoch * config.founding
-        most = self._for_evolving(config.max_flops)
+        most = self.for_evolving(config.max_flops)
         if founding > most:
             raise EvolutionError(
                 f"training the seed network for {config.founding:g} epochs takes {founding:.2g} "
@@ -91,9 +92,15 @@ class Foresight:
             )
             return False
         due = evolved[-1] if evolved else self._generation(population)
-        return spent[-1] + due <= self._for_evolving(self._config.max_flops)
+        return spent[-1] + due <= self.for_evolving(self._config.max_flops)
 
-    def _for_evolving(self, max_flops: float) -> float:
+    @property
+    def rate(self) -> float:
+        """FLOPs of an epoch for each of a network's multiply-accumulates, about."""
+        return self._epoch / self._macs
+
+    def for_evolving(self, max_flops: float) -> float:
+        """What of a budget isn't for polishing."""
         return max_flops * (1 - self._config.polish)
 
     def _generation(self, population: Sequence[Network]) -> float:

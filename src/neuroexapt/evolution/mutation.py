@@ -11,6 +11,7 @@ from neuroexapt.edits import Change, Prune
 from neuroexapt.edits.transaction import Limit
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import Budget, GrowthConfig
 from neuroexapt.growth.arbiter import rank_pruning
 from neuroexapt.growth.fitting import check_flops, shrinking
@@ -169,7 +170,7 @@ def _applied(
         except EditError as error:
             why = f"{proposal.edit}: {error}"
             continue
-        flops += check_flops(change)
+        flops += check_flops(change, probe_size(sensed.living.example_inputs))
         changes.append(change)
     return Mutation(tuple(changes), flops + loss.flops, why if not changes else "")
 

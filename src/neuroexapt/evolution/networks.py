@@ -43,7 +43,11 @@ class Networks:
         config: how networks evolve.
         generation: names children, and numbers epochs.
         most_error: an error above it counts as passing a limit.
-        flops: spent so far (2 for each multiply-accumulate).
+        rate: FLOPs that an epoch takes for each multiply-accumulate of a network, about.
+        most_flops: what may be spent, as far as it can be foreseen: rungs that would pass it are
+            left out.
+        flops: spent so far (2 for each multiply-accumulate); a network that is lost while it is
+            trained is taken to have spent what its training would have taken.
         lost: name -> why a network was lost or never made.
     """
 
@@ -52,6 +56,8 @@ class Networks:
     config: EvolutionConfig
     generation: int
     most_error: float = math.inf
+    rate: float = 0.0
+    most_flops: float = math.inf
     flops: int = 0
     lost: dict[str, str] = field(default_factory=dict)
     _num_born: int = 0
@@ -86,9 +92,18 @@ class Networks:
         return "pruning" if generator.random() < self.config.pruning else "mutation"
 
     def rear(self, children: Sequence[Network], seed: int) -> list[Network]:
-        """Train and score children by successive halving; without those that were lost."""
-        going, done = list(children), []
+        """Train and score children by successive halving; without those that were lost.
+
+        Where the budget doesn't reach for a rung, they are left as they are.
+        """
+        going: list[Network] = list(children)
+        done: list[Network] = []
         for rung, epochs in enumerate(self.config.rungs):
+            if not self.reaches(going, epochs):
+                logger.warning(
+                    "children aren't trained for %g epochs more: the budget doesn't reach", epochs
+                )
+                return done + (going if rung else self.judge(going))
             trained = self.train(going, stints(going, epochs, seed + rung))
             rest = len(self.config.rungs) - rung - 1
             count = math.ceil(self.config.kept * len(trained)) if rest else 0
@@ -96,6 +111,16 @@ class Networks:
             names = {member.name for member in going}
             done += [member for member in trained if member.name not in names]
         return done
+
+    def reaches(self, members: Sequence[Network], epochs: float) -> bool:
+        """Whether the budget allows for training each of them for so many epochs."""
+        due = sum(self._foreseen(member, epochs) for member in members)
+        return self.flops + due <= self.most_flops
+
+    def _foreseen(self, member: Network, epochs: float) -> float:
+        """About the FLOPs that training a member takes."""
+        macs = member.scores["macs"] if "macs" in member.scores else member.told.get("macs", 0)
+        return self.rate * macs * epochs
 
     def train(self, members: Sequence[Network], stints: Sequence[Stint]) -> list[Network]:
         """Train each member for a stint, and score it; without those that were lost."""
@@ -106,7 +131,9 @@ class Networks:
         found = []
         for member, stint, future in zip(members, stints, futures, strict=True):
             trained = self._result(member.name, future)
-            if trained is not None:
+            if trained is None:
+                self.flops += int(self._foreseen(member, stint.epochs))
+            else:
                 self.flops += trained.flops
                 found.append(self._older(member, trained, stint.epochs))
         return found
@@ -185,6 +212,7 @@ def _child(
         "stints": mother.told["stints"],
         "batches": mother.told.get("batches", 0),
         "edits": list(newborn.edits),
+        "macs": newborn.macs,
         "accuracy_at_birth": newborn.accuracy,
         "accuracy_of_parent": mother.told["accuracy"],
     }

@@ -16,7 +16,7 @@ from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.templates import Templates
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.memory import is_out_of_memory
-from neuroexapt.training.loaders import tell_epoch
+from neuroexapt.training.loaders import drawing, generators_kept, tell_epoch
 from neuroexapt.training.modes import device_of
 from neuroexapt.training.seed import seeded_apart
 
@@ -80,7 +80,7 @@ class World:
     @property
     def _in_order(self) -> bool:
         """Whether each pass gives the same batches in the same order."""
-        order = any(isinstance(part, SequentialSampler) for part in _drawing(self.train))
+        order = any(isinstance(part, SequentialSampler) for part in drawing(self.train))
         return isinstance(self.train, Sequence) or order
 
     def _pass(self, epoch: int) -> Iterator[Any]:
@@ -137,13 +137,6 @@ def check_length(loader: Iterable[Any]) -> int:
     return len(loader)
 
 
-def _drawing(loader: object) -> list[object]:
-    """A loader, and what its batches are drawn by."""
-    batches = getattr(loader, "batch_sampler", None)
-    samples = getattr(loader if batches is None else batches, "sampler", None)
-    return [loader, batches, samples]
-
-
 @contextmanager
 def loaders_seeded(loaders: Iterable[Any], seed: int, device: torch.device) -> Iterator[None]:
     """Inside, random numbers follow from a seed; afterwards they go on as if nothing had been.
@@ -153,21 +146,10 @@ def loaders_seeded(loaders: Iterable[Any], seed: int, device: torch.device) -> I
         seed: below 2^32.
         device: whose random numbers are, beside the CPU's.
     """
-    generators = [
-        generator
-        for loader in loaders
-        for part in _drawing(loader)
-        if isinstance(generator := getattr(part, "generator", None), torch.Generator)
-    ]
-    states = [generator.get_state() for generator in generators]
-    with seeded_apart(seed, device):
+    with seeded_apart(seed, device), generators_kept(loaders) as generators:
         for generator in generators:
             generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+        yield
 
 
 @contextmanager

@@ -81,7 +81,22 @@ def as_inputs(example_input: ExampleInput) -> Inputs:
     )
 
 
-def probe(inputs: Inputs, seed: int, batch_size: int = 8) -> Inputs:
+PROBE_SIZE = 8
+"""Samples of a probe, at least."""
+
+
+def probe_size(inputs: Inputs, least: int = PROBE_SIZE) -> int:
+    """How many samples a probe has: the example's, as often as it takes for `least`.
+
+    Example:
+        >>> probe_size(as_inputs(torch.zeros(3, 5))), probe_size(as_inputs(torch.zeros(32, 5)))
+        (9, 32)
+    """
+    size = inputs.batch_size
+    return size * -(-least // max(size, 1))
+
+
+def probe(inputs: Inputs, seed: int, batch_size: int = PROBE_SIZE) -> Inputs:
     """Inputs like the example, but different from sample to sample, for checks.
 
     Floating-point inputs get noise of their own spread added; indices are drawn from the example's

@@ -11,6 +11,7 @@ import torch
 from neuroexapt.edits import AnyEdit, Connect, Prune, Settle, Split, Widen
 from neuroexapt.errors import EditError
 from neuroexapt.graph import Cost
+from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
 from neuroexapt.growth.evidence import Look, anything_to_gain
@@ -304,7 +305,7 @@ def _on_dead_units(on: Situation) -> tuple[list[Verdict], int]:
         except EditError:  # for whoever makes it to record
             found.append(Verdict(proposal, math.inf, pays=True))
             continue
-        flops += check_flops(change)
+        flops += check_flops(change, probe_size(on.living.example_inputs))
         if (change.max_error or 0.0) <= UNCHANGED:
             found.append(Verdict(proposal, math.inf, pays=True))
     return found, flops

@@ -15,6 +15,8 @@ TREND = 12
 """Epochs from which a trend is read, at most."""
 STEADY = 6
 """Epochs from which it is read even if growth is more recent: of fewer, it would be noise."""
+LEAST = 1e-6
+"""A loss of less is taken for this: logarithms are taken."""
 FEWEST = 3
 """Epochs from which one can be read at all."""
 
@@ -68,6 +70,7 @@ class Course:
         log_epochs: the epochs' numbers, likewise.
         log_losses: of the held-out data, likewise; empty where they aren't told.
         mark: the last growth; None before any, or where losses aren't told.
+        num_losses: that were told since the last growth.
     """
 
     epoch: int = 0
@@ -77,15 +80,17 @@ class Course:
     log_epochs: list[float] = field(default_factory=list)
     log_losses: list[float] = field(default_factory=list)
     mark: Mark | None = None
+    num_losses: int = 0
 
     def note(self, metric: float, loss: float | None, flops: float) -> None:
         """Take down an epoch; `flops` are 0 where they aren't told."""
         self.epoch += 1
         self.metrics.append(metric)
-        if loss is not None and loss > 0:
+        if loss is not None and loss >= 0:
+            self.num_losses += 1
             self.log_compute = [*self.log_compute, math.log(flops or self.epoch)][-TREND:]
             self.log_epochs = [*self.log_epochs, math.log(self.epoch)][-TREND:]
-            self.log_losses = [*self.log_losses, math.log(loss)][-TREND:]
+            self.log_losses = [*self.log_losses, math.log(max(loss, LEAST))][-TREND:]
 
     def is_due(self, config: GrowthConfig) -> bool:
         """Whether it is time to look for something to grow."""
@@ -106,11 +111,11 @@ class Course:
 
     def _recent(self, values: list[float]) -> list[float]:
         """What a trend is read from."""
-        return values[-max(len(self.metrics), STEADY) :]
+        return values[-max(self.num_losses, STEADY) :]
 
     def consequence(self) -> Consequence | None:
         """What followed the last growth; None if that isn't known."""
-        if self.mark is None or self.mark.slope is None or not self.metrics:
+        if self.mark is None or self.mark.slope is None or not self.num_losses:
             return None
         log_epoch, log_loss = self._present()
         trend = self.mark.slope * (log_epoch - self.mark.log_epoch)
@@ -122,16 +127,16 @@ class Course:
             epochs, losses = self._recent(self.log_epochs), self._recent(self.log_losses)
             slope = elasticity(epochs, losses) if len(losses) >= FEWEST else None
             self.mark = Mark(*self._present(), slope, jitter(epochs, losses))
-        self.metrics = []
+        self.metrics, self.num_losses = [], 0
 
     def restart(self) -> None:
         """Forget the trend: what comes next doesn't continue it."""
-        self.metrics, self.mark = [], None
+        self.metrics, self.num_losses, self.mark = [], 0, None
         self.log_compute, self.log_epochs, self.log_losses = [], [], []
 
     def _present(self) -> tuple[float, float]:
         """Median logarithms of the last epochs' number and loss, none from before a growth."""
-        count = max(min(len(self.metrics), RECENT), 1)
+        count = max(min(self.num_losses, RECENT), 1)
         return median(self.log_epochs[-count:]), median(self.log_losses[-count:])
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,9 +9,6 @@ from neuroexapt.graph.latency import RUNS
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.proposal import Proposal
 
-PROBE_SIZE = 8
-"""Samples on which an edit's preservation is checked."""
-
 
 class Room:
     """What a model may become: an edit's limit, which remembers what it said.
@@ -20,13 +17,17 @@ class Room:
         only_pace: whether what it refused last was within the budget.
     """
 
-    def __init__(self, budget: Budget, most_macs: float) -> None:
+    def __init__(self, budget: Budget, most_macs: float, present: Cost) -> None:
         self.budget = budget
         self.most_macs = most_macs
+        self.present = present
         self.only_pace = False
 
     def __call__(self, cost: Cost) -> str | None:
-        """What a model of that cost would exceed; None if nothing."""
+        """What a model of that cost would exceed; None if nothing, or if it became no larger."""
+        self.only_pace = False
+        if cost.params <= self.present.params and cost.macs <= self.present.macs:
+            return None
         excess = self.budget.exceeded(cost)
         self.only_pace = excess is None and cost.macs > self.most_macs
         if self.only_pace:
@@ -54,15 +55,20 @@ def scaled_down(proposal: Proposal, change: Change) -> Proposal:
     return Proposal(proposal.edit, evidence, predicted, proposal.scale)
 
 
-def check_flops(change: Change, samples: int = PROBE_SIZE) -> int:
-    """FLOPs of checking an edit: both models, in both modes, on the probe; twice if in float64."""
+def check_flops(change: Change, samples: int) -> int:
+    """FLOPs of checking an edit: both models, in both modes, on the probe; twice if in float64.
+
+    Args:
+        change: what the edit came to.
+        samples: of the probe, `probe_size`.
+    """
     if change.max_error is None:
         return 0
     runs = 2 if change.checked_in == "float64" else 1
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
 
 
-def one_check(macs: int, samples: int = PROBE_SIZE) -> int:
+def one_check(macs: int, samples: int) -> int:
     """FLOPs of checking an edit that hardly changes the model's size, in float64."""
     return 2 * 2 * 2 * samples * 2 * macs
 

@@ -15,6 +15,8 @@ from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
 from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.inputs import probe_size
+from neuroexapt.growth.ages import Ages
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
@@ -114,6 +116,7 @@ class Grower:
         self.flops = 0
         self.stopped: str | None = None
         self._course = Course()
+        self._ages = Ages.of(len(self.living.edits))
         self._sampling = Sampling.first(self.config.policy)
         self._looks: list[Look] = []
         self._idle = 0
@@ -170,12 +173,13 @@ class Grower:
         if not 0 <= progress <= 1:
             raise ValueError(f"progress is {progress}; give the share that is done, from 0 to 1")
         check_optimizers(listed(self.optimizer), self.living)
-        self._course.note(metric, loss, train_flops + self.flops if train_flops else 0.0)
         if self.budget.train_flops is not None and not train_flops:
             raise ValueError(
                 "the budget limits training FLOPs, but none are told; give train_flops, what "
                 "training has spent so far"
             )
+        self._course.note(metric, loss, train_flops + self.flops if train_flops else 0.0)
+        self._ages.see(len(self.living.edits), self._course.epoch)
         if self.stopped is not None:
             return []
         if progress >= self.config.until:
@@ -188,13 +192,22 @@ class Grower:
             return self._stop("the budget of training FLOPs is spent")
         if not self._course.is_due(self.config):
             return []
-        most_flops = allowance(self.config, train_flops, progress)
-        macs, first = self.living.cost().macs, not self.growths
-        scope = self._sampling.beside_checks(most_flops - self.flops, macs, first)
+        share = allowance(self.config, train_flops, progress)
+        left = (self.budget.train_flops or math.inf) - train_flops - other_flops
+        most_flops, first = min(share, left), not self.growths and share < left
+        macs, check = self.living.cost().macs, self._one_check()
+        scope = self._sampling.beside_checks(most_flops - self.flops, macs, check, first)
+        if scope is None and left < share:
+            self._close(metric)
+            return self._stop("the budget of training FLOPs leaves too little to sense with")
         if scope is None:
             return self._wait()
         self._close(metric)
-        return self._grow(train_loader, metric, scope, most_flops)
+        return self._grow(train_loader, metric, scope, most_flops, is_last=left < share)
+
+    def _one_check(self) -> int:
+        """FLOPs of checking an edit that hardly changes the model's size."""
+        return one_check(self.living.cost().macs, probe_size(self.living.example_inputs))
 
     def give_way(self, changes: Iterable[Change], metric: float) -> None:
         """Go on with weights that this training didn't lead to, as those of a better network.
@@ -208,8 +221,11 @@ class Grower:
             metric: as it was before.
         """
         self._close(metric)
-        for change in changes:
+        count = 0
+        for count, change in enumerate(changes, start=1):  # noqa: B007 - their number is needed
             self.nursery.admit(change)
+        self._ages.forget(len(self.living.edits) - count)
+        self._ages.see(len(self.living.edits), self._course.epoch)
         self._course.restart()
 
     def _wait(self) -> list[Change]:
@@ -234,24 +250,39 @@ class Grower:
         )
 
     def _num_young(self) -> int:
-        """How many of the latest edits were made within the last few looks."""
-        since = self._course.epoch - YOUNG * self.config.every
-        return sum(growth.epoch >= since for growth in self.growths)
+        """How many of the model's latest edits were made within the last few looks."""
+        return self._ages.num_since(self._course.epoch - YOUNG * self.config.every)
 
     def _close(self, metric: float) -> None:
         self.growths = with_outcome(self.growths, metric, self._course.consequence())
 
     def _grow(
-        self, train_loader: Iterable[Any], metric: float, scope: Scope, most_flops: float
+        self,
+        train_loader: Iterable[Any],
+        metric: float,
+        scope: Scope,
+        most_flops: float,
+        is_last: bool,
     ) -> list[Change]:
+        """Sense, and make what edits may be made.
+
+        Args:
+            train_loader: yields what is sensed.
+            metric: as it is now.
+            scope: how much is sensed.
+            most_flops: that sensing and checks may have taken by the end of it.
+            is_last: whether that is all that the budget allows, so that not even the first edit may
+                pass it.
+        """
         self._course.looked = self._course.epoch
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
         epoch = self._course.epoch
-        refusals = [
+        unfit = [
             Refusal.unfit(edit, reason, epoch)  # type: ignore[arg-type]
             for edit, reason in ranking.refused
         ]
+        refusals: list[Refusal] = []
         most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
         limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
         # Whole edits first: of one that there is no room for, a part may be worth less than others.
@@ -259,8 +290,8 @@ class Grower:
         while queue and len(changes) < limit:
             proposal, sizes = queue.popleft()
             macs = self.living.cost().macs
-            takes = one_check(macs) + loss.expected(proposal.edit, macs)
-            if changes and self.flops + takes > most_flops:
+            takes = self._one_check() + loss.expected(proposal.edit, macs)
+            if (changes or is_last) and self.flops + takes > most_flops:
                 break
             outcome = self._try(proposal, sizes, metric, most, loss)
             parts = self._parts(proposal) if sizes == [proposal.edit] else []
@@ -272,7 +303,8 @@ class Grower:
                 refusals.append(outcome)
             elif outcome is not None:
                 changes.append(outcome)
-        self.refusals += refusals
+        self._ages.see(len(self.living.edits), epoch)
+        self.refusals += [*unfit, *refusals]
         self._conclude(changes, refusals, ranking)
         return changes
 
@@ -328,10 +360,10 @@ class Grower:
         Returns:
             The change; why it isn't possible; or None if only the pace stands against it.
         """
-        seed = self.seed + self._course.epoch
+        seed, samples = self.seed + self._course.epoch, probe_size(self.living.example_inputs)
         refusal: Refusal | None = None
         for smaller in sizes:
-            room, before = Room(self.budget, most_macs), loss.flops
+            room, before = Room(self.budget, most_macs, self.living.cost()), loss.flops
             if self.budget.latency_ms is not None:
                 self.flops += timing_flops(self.living.cost().macs)
             try:
@@ -347,12 +379,12 @@ class Grower:
                 self.flops += loss.flops - before
                 told = Refusal.of(error, proposal.edit, self._course.epoch)
                 if isinstance(error, PreservationError):
-                    self.flops += one_check(self.living.cost().macs)
+                    self.flops += self._one_check()
                 if not isinstance(error, LimitError):
                     return told
                 refusal = None if room.only_pace else told
                 continue
-            self.flops += check_flops(change) + loss.flops - before
+            self.flops += check_flops(change, samples) + loss.flops - before
             self.nursery.admit(change)
             expected = proposal if smaller is proposal.edit else scaled_down(proposal, change)
             self.growths.append(Growth.of(change, self._course.epoch, expected, metric))
@@ -360,6 +392,14 @@ class Grower:
         return refusal
 
     def _conclude(self, changes: list[Change], refusals: list[Refusal], ranking: Ranking) -> None:
+        """End growth if it is time.
+
+        Args:
+            changes: that were made.
+            refusals: of what was proposed; candidates that didn't fit the model were considered,
+                but never proposed.
+            ranking: what was proposed.
+        """
         if changes:
             self._idle = 0
             self._course.grew()
@@ -413,6 +453,7 @@ class Grower:
         """
         return {
             "course": self._course.state_dict(),
+            "ages": self._ages.state_dict(),
             "flops_a_mac": self._sampling.flops_a_mac,
             "looks": [asdict(look) for look in self._looks],
             "idle": self._idle,
@@ -427,6 +468,7 @@ class Grower:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave; the model has to be as it was by then."""
         self._course = Course.of(state["course"])
+        self._ages = Ages(state["ages"])
         self._sampling.flops_a_mac = state["flops_a_mac"]
         self._looks = [Look(**look) for look in state["looks"]]
         self._idle, self._waits = state["idle"], state["waits"]

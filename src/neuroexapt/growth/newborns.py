@@ -140,16 +140,19 @@ class Nursery:
     def _begin(self, optimizer: Optimizer) -> None:
         held = _groups(optimizer)
         self._before[id(optimizer)] = found = []
+        undone: list[tuple[Brood, Tensor, Tensor]] = []
         for brood in self.broods:
-            group = held.get(id(brood.parameter))
-            if group is None or brood.parameter.grad is None:
+            group, gradient = held.get(id(brood.parameter)), brood.parameter.grad
+            if group is None or gradient is None:
                 continue
             found.append((brood, brood.take(brood.parameter)))
             decay, share = group.get("weight_decay", 0), self.policy.weight_decay
             if decay and share != 1 and not _is_decoupled(optimizer, group):
-                gradient = brood.parameter.grad
-                part = brood.take(gradient) - (1 - share) * decay * brood.take(brood.parameter)
-                brood.put(gradient, part)
+                decayed = (1 - share) * decay * brood.take(brood.parameter)
+                sign = -1 if group.get("maximize", False) else 1
+                undone.append((brood, gradient, brood.take(gradient) - sign * decayed))
+        for brood, gradient, part in undone:  # only now: where two broods cross, once is enough
+            brood.put(gradient, part)
 
     def _end(self, optimizer: Optimizer) -> None:
         held = _groups(optimizer)

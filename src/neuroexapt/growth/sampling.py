@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_map
 
 from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.growth.config import GrowthConfig
-from neuroexapt.growth.fitting import one_check
 from neuroexapt.signals.pairs import checked
 from neuroexapt.signals.untouched import untouched
+from neuroexapt.training.loaders import generators_kept
 
 FEWEST = {"arbiter": 64}
 """Policy -> samples of which it needs so many to tell a gain from noise."""
@@ -88,13 +88,19 @@ class Sampling:
         scope = Scope(samples / Scope(samples, part).cost, part)
         return scope if scope.samples >= self.fewest else None
 
-    def beside_checks(self, flops: float, macs: int, first: bool) -> Scope | None:
+    def beside_checks(self, flops: float, macs: int, check: int, first: bool) -> Scope | None:
         """The same, so that enough is left to check edits.
 
         Where data are so few that this would be never, the first growth may pass the share by the
         check of one edit.
+
+        Args:
+            flops: that may be spent.
+            macs: of the model.
+            check: FLOPs of checking one edit.
+            first: whether nothing has grown yet, and the share may be passed.
         """
-        scope = self.affordable(min(flops * (1 - CHECKING), flops - one_check(macs)), macs)
+        scope = self.affordable(min(flops * (1 - CHECKING), flops - check), macs)
         if scope is not None or not first:
             return scope
         scope = self.affordable(flops, macs)
@@ -137,7 +143,7 @@ def drawn(
     device = next(living.parameters(), torch.zeros(())).device
     found: list[Any] = []
     left = samples
-    with untouched(living, device):
+    with untouched(living, device), generators_kept([loader]):
         for inputs, targets in islice(checked(loader), num_batches):
             size = int(min(inputs.batch_size, left))
             if size < min(inputs.batch_size, 2):

@@ -18,7 +18,7 @@ from neuroexapt.edits.rewrite import Ancestry
 from neuroexapt.edits.width import Arrangement, Resizing, added, resize_all
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel, Role
-from neuroexapt.graph.assemble import assemble
+from neuroexapt.graph.assemble import assemble, attribute
 from neuroexapt.graph.value import Labels
 
 Read: TypeAlias = Callable[[dict[str, Tensor]], Tensor]
@@ -136,8 +136,20 @@ def _attach_resizing(
     for index, (number, edit, resizing) in enumerate(resizings):
         role = Role.CONSUMER if isinstance(edit, Widen) else Role.PRODUCER
         piece = _newborns if isinstance(edit, Widen) else _differences
-        # A tied tensor is listed under its first path only.
-        members = [m for m in resizing.group.members if m.role is role and m.tensor in items]
+        # A tied tensor is listed under its first path only; what is frozen never follows.
+        members = [
+            member
+            for member in resizing.group.members
+            if member.role is role
+            and member.tensor in items
+            and attribute(living.graph_module, member.tensor).requires_grad
+        ]
+        if not members:
+            which = "outgoing" if role is Role.CONSUMER else "incoming"
+            refused.append(
+                (edit, f"none of the {which} weights of {resizing.group.name!r} is trained")
+            )
+            continue
         wanted |= dict.fromkeys(member.tensor for member in members)
         pieces = [piece(items[m.tensor], m.dim, arranged[m.tensor, m.dim], index) for m in members]
         sizes = added(living, resizing.group, _num_newborn(resizing))

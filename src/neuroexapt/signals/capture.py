@@ -11,7 +11,7 @@ from neuroexapt.edits.insert import is_in_place
 from neuroexapt.graph import ChannelGroup, Inputs
 from neuroexapt.graph.interpret import where
 from neuroexapt.graph.shapes import ordered
-from neuroexapt.signals.entropy import HistogramEntropy
+from neuroexapt.signals.entropy import HistogramEntropy, are_constant, precision_of
 
 INPUT = "the input"
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -20,7 +20,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 class GroupEntropy:
     """Entropy of a group's units, from what its site's node gives.
 
-    A unit that takes several channels (one group of a convolution) has the mean of theirs.
+    A unit that takes several channels (one group of a convolution) has the mean of theirs. The
+    entropy is of a sample of the positions; whether a unit is dead, of all of them: what fires
+    seldom may matter most.
     """
 
     def __init__(self, group: ChannelGroup, bins: int, limit: int, device: torch.device) -> None:
@@ -29,10 +31,17 @@ class GroupEntropy:
         self.group, self.site, self.limit = group, group.site, limit
         self.units = torch.from_numpy(group.site.units).to(device)
         self.histogram = HistogramEntropy(len(self.units), bins, device)
+        self._low = torch.full((len(self.units),), math.inf, device=device)
+        self._high = -self._low
+        self._precision = 0.0
 
     def watch(self, value: Tensor) -> None:
-        """Take a sample of activations; `count` counts it."""
+        """Take a sample of activations, which `count` counts, and the extremes of all."""
         self._sample = spread_over(value, self.site.dim, self.limit)
+        by_channel = value.detach().movedim(self.site.dim, 0).flatten(1)
+        low, high = by_channel.aminmax(dim=1)
+        self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
+        self._precision = max(self._precision, precision_of(value))
 
     def count(self) -> None:
         """Count what was watched.
@@ -49,7 +58,8 @@ class GroupEntropy:
 
     def dead(self) -> Tensor:
         """Shape (units,): units of which every channel is constant."""
-        return (self.per_unit((~self.histogram.dead()).float()) == 0).cpu()
+        constant = are_constant(self._low, self._high, self._precision)
+        return (self.per_unit((~constant).float()) == 0).cpu()
 
     def per_unit(self, values: Tensor) -> Tensor:
         """Sums over each unit's channels: from shape (..., channels) to (..., units)."""

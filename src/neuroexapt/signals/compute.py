@@ -1,35 +1,55 @@
 """What the numbers of a weight cost in multiply-accumulates."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, fx
-from torch.nn.modules.conv import _ConvNd
 
 from neuroexapt.edits.width import added, growable
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.assemble import attribute
 
 
 def positions_of(model: fx.GraphModule, batch_size: int) -> dict[str, int]:
-    """Path of a weight -> how often a sample uses each of its numbers.
+    """Path of a weight -> how often a sample multiplies by each of its numbers.
+
+    Where a call has several weights, as attention does, each is taken to be used once for each
+    position of what the call gives.
 
     Args:
-        model: whose nodes hold the outputs that they give for an example.
+        model: whose nodes hold what they take, and the outputs that they give, for an example.
         batch_size: of the example.
     """
     found: dict[str, int] = {}
     for node in model.graph.nodes:
-        output = node.meta.get("example")
-        if node.op != "call_module" or not isinstance(output, Tensor) or output.ndim < 2:
-            continue
-        module = model.get_submodule(str(node.target))
-        by_channel = isinstance(module, _ConvNd) or bool(getattr(module, "spatial", False))
-        channels = output.shape[1 if by_channel else -1]
-        for name, parameter in module.named_parameters():
-            if parameter.ndim > 1:
-                uses = output.numel() // max(channels * batch_size, 1)
-                path = f"{node.target}.{name}"
-                found[path] = found.get(path, 0) + uses
+        weights = dict(_weights(model, node))
+        for path, weight in weights.items():
+            if len(weights) == 1:
+                uses = node.meta.get("flops", 0) // max(2 * batch_size * weight.numel(), 1)
+            else:
+                uses = _positions(node.meta.get("example"), batch_size)
+            found[path] = found.get(path, 0) + uses
     return found
+
+
+def _weights(model: fx.GraphModule, node: fx.Node) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of at least two dimensions that a call may multiply by, with their paths."""
+    if node.op == "call_module":
+        for name, parameter in model.get_submodule(str(node.target)).named_parameters():
+            if parameter.ndim > 1:
+                yield f"{node.target}.{name}", parameter
+    elif node.op in ("call_function", "call_method"):
+        for source in node.all_input_nodes:
+            if source.op == "get_attr":
+                held = attribute(model, str(source.target))
+                if isinstance(held, Tensor) and held.ndim > 1:
+                    yield str(source.target), held
+
+
+def _positions(output: object, batch_size: int) -> int:
+    """How many a sample has in an output whose last dimension is the channels."""
+    if not isinstance(output, Tensor) or output.ndim < 2:
+        return 0
+    return output.numel() // max(output.shape[-1] * batch_size, 1)
 
 
 def macs_of_modules(model: fx.GraphModule, batch_size: int) -> dict[str, int]:

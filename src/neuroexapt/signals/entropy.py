@@ -70,7 +70,7 @@ class HistogramEntropy:
                 f"activations have shape {tuple(activations.shape)}; give "
                 f"({self.num_units}, n) with n at least 1"
             )
-        self._precision = max(self._precision, _precision(activations))
+        self._precision = max(self._precision, precision_of(activations))
         values = activations.detach().to(self._counts.device)
         values = values if values.dtype == torch.float64 else values.float()
         low, high = values.aminmax(dim=1)
@@ -121,8 +121,7 @@ class HistogramEntropy:
             ValueError: before the first `update`.
         """
         self._check_updated()
-        magnitude = torch.maximum(self._low.abs(), self._high.abs())
-        return self._high - self._low <= ROUNDING * self._precision * magnitude
+        return are_constant(self._low, self._high, self._precision)
 
     def _check_updated(self) -> None:
         if not self.num_samples:
@@ -197,9 +196,21 @@ def activation_entropy(activations: Tensor, bins: int = 32) -> Tensor:
     return histogram.entropy()
 
 
+def are_constant(low: Tensor, high: Tensor, precision: float) -> Tensor:
+    """Where the smallest and the largest of some values are the same, up to rounding.
+
+    Args:
+        low: the smallest, any shape.
+        high: the largest, the same shape.
+        precision: of one rounding, relative; see `precision_of`.
+    """
+    return high - low <= ROUNDING * precision * torch.maximum(low.abs(), high.abs())
+
+
 def _nothing(num_units: int, device: torch.device | str | None) -> Tensor:
     return torch.full((num_units,), math.inf, device=device)
 
 
-def _precision(values: Tensor) -> float:
+def precision_of(values: Tensor) -> float:
+    """The relative size of one rounding of such values."""
     return torch.finfo(values.dtype).eps if values.is_floating_point() else 0.0

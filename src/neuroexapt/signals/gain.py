@@ -126,8 +126,10 @@ def growth_gain(
         batches: pairs (inputs, targets); all are looked at.
         criterion: outputs and targets to a mean loss; of torch's own that sum, the samples' mean is
             taken.
-        parts: each batch is cut into so many, as far as it has samples.
-        seed: of the newborns' random weights.
+        parts: the largest batch is cut into so many, as far as it has samples, and all others into
+            parts of that size. What remains is left out if it is less than half of one, since
+            gradients of fewer samples are noisier.
+        seed: of the newborns' random weights, and of what the model draws in train mode.
 
     Raises:
         DataError: if there are fewer than two parts, or the model or the criterion doesn't take
@@ -152,7 +154,7 @@ def growth_gain(
         True
     """
     start = time.perf_counter()
-    data = list(_parts(batches, parts, living))
+    data = _parts(batches, parts, living)
     if len(data) < 2:
         raise DataError(
             f"a gain needs at least two parts of data to compare, got {len(data)}; give more "
@@ -163,7 +165,7 @@ def growth_gain(
     loss = math.nan
     num_samples = sum(inputs.batch_size for inputs, _ in data)
     numbered = list(enumerate(edits))
-    projections, projected = _projections(living, data)
+    projections, projected = _projections(living, data, seed)
     grams: tuple[list[Tensor], list[Tensor]] = ([], [])
     flops = projected
     for attach, chosen in rounds(numbered):
@@ -171,7 +173,7 @@ def growth_gain(
             attached = attach(living, chosen, seed, refused)
         if not attached.reads:
             continue
-        whole, remaining, loss, counted = _gradients(attached, data, projections, criterion)
+        whole, remaining, loss, counted = _gradients(attached, data, projections, criterion, seed)
         flops += counted
         record_shapes(attached.model, living.example_inputs)
         added = _macs_added(attached.model, living.example_inputs.batch_size)
@@ -194,27 +196,30 @@ def growth_gain(
     )
 
 
-def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> Iterator[tuple[Inputs, Any]]:
-    """Batches cut into parts of two samples, which norms need, or of what there is."""
+def _parts(batches: Iterable[Any], parts: int, living: LivingModel) -> list[tuple[Inputs, Any]]:
+    """Batches cut into parts of one size, at least two samples, which norms need."""
     device = next(living.parameters(), torch.zeros(())).device
-    for inputs, targets in checked(batches):
-        size = max(math.ceil(inputs.batch_size / parts), 2)
+    given = list(checked(batches))
+    size = max(math.ceil(max((i.batch_size for i, _ in given), default=0) / parts), 2)
+    found = []
+    for inputs, targets in given:
         for begin in range(0, max(inputs.batch_size - 1, 1), size):
             chosen = slice(begin, begin + size)
-            yield (
-                inputs.map(lambda t, c=chosen: t[c]).to(device),
-                moved(targets, device, chosen),
-            )
+            part = inputs.map(lambda t, c=chosen: t[c]).to(device)
+            found.append((part, moved(targets, device, chosen)))
+    large = [part for part in found if part[0].batch_size >= size / 2]
+    return large if len(large) > 1 else found
 
 
 def _projections(
-    living: LivingModel, data: Sequence[tuple[Inputs, Any]]
+    living: LivingModel, data: Sequence[tuple[Inputs, Any]], seed: int
 ) -> tuple[list[list[Project | None]], int]:
     """For each part of the data what to do with the gradients at the model's outputs; the FLOPs."""
     rest = Remainder(living)
     device = next(living.parameters(), torch.zeros(())).device
     found, tally = [], Tally([inputs.batch_size for inputs, _ in data])
     with untouched(living.graph_module, device):
+        torch.manual_seed(seed)
         put_in_mode(living.graph_module, True, _modes(living.graph_module))
         for inputs, _ in data:
             with by_model(living, inputs), tally.part():
@@ -227,6 +232,7 @@ def _gradients(
     data: Sequence[tuple[Inputs, Any]],
     projections: Sequence[list[Project | None]],
     criterion: Callable[[Any, Any], Tensor],
+    seed: int,
 ) -> tuple[list[Tensor], list[Tensor], float, int]:
     """Each edit's gradients in its degrees of freedom, whole and remaining; mean loss, FLOPs.
 
@@ -237,6 +243,7 @@ def _gradients(
     total, tally = 0.0, Tally([inputs.batch_size for inputs, _ in data])
     device = tensors[0].device
     with untouched(attached.model, device):
+        torch.manual_seed(seed)
         put_in_mode(attached.model, True, _modes(attached.model))
         for (inputs, targets), remaining in zip(data, projections, strict=True):
             with torch.enable_grad(), tally.part():

@@ -1,6 +1,7 @@
 """What a user's data loader yields, checked."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,30 @@ def tell_epoch(loader: Iterable[Any], epoch: int) -> None:
     """Let a loader with `set_epoch` know which epoch its batches are for, so that they differ."""
     if hasattr(loader, "set_epoch"):
         loader.set_epoch(epoch)
+
+
+def drawing(loader: object) -> list[object]:
+    """A loader, and what its batches are drawn by."""
+    batches = getattr(loader, "batch_sampler", None)
+    samples = getattr(loader if batches is None else batches, "sampler", None)
+    return [loader, batches, samples]
+
+
+@contextmanager
+def generators_kept(loaders: Iterable[Any]) -> Iterator[list[torch.Generator]]:
+    """Inside, loaders draw from generators of their own, given; afterwards these are as before."""
+    generators = [
+        generator
+        for loader in loaders
+        for part in drawing(loader)
+        if isinstance(generator := getattr(part, "generator", None), torch.Generator)
+    ]
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield generators
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 def pairs(
