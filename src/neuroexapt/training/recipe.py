@@ -98,6 +98,7 @@ _CIFAR = Recipe(
     batch_size=256,
     clip_norm=CLIP_NORM,
     label_smoothing=0.1,
+    channels_last=True,
     augment=Augment(shift=4, flip=True),
 )
 _DEFAULTS = {
