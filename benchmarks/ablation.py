@@ -19,10 +19,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from begun import begun
 from provenance import RESULTS, provenance, spread
 from torch import nn
 
-from neuroexapt.runs import Summary, configure, read_events, reopen, start
+from neuroexapt.runs import Summary, configure, read_events
 
 FOLDER = RESULTS / "ablation"
 RUNS = Path(__file__).parent.parent / "runs" / "ablation"
@@ -86,8 +87,8 @@ def run(arm: str, seed: int, data_dir: Path) -> None:
         return
     given = settings(arm, seed, data_dir)
     folder = RUNS / name
-    begun = reopen(folder) if folder.exists() else start(configure(given), folder)
-    summary = begun if isinstance(begun, Summary) else begun.finish()
+    found = begun(configure(given), folder)
+    summary = found if isinstance(found, Summary) else found.finish()
     events = read_events(folder / "events.jsonl")
     epochs = [event for event in events if event["event"] == "epoch"]
     edits = [event for event in events if event["event"] == "edit"]

@@ -32,6 +32,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "race"))
 
+from begun import begun
 from provenance import RESULTS, provenance, spread
 from variants import SOON
 
@@ -42,8 +43,7 @@ from neuroexapt.evolution import (
 )
 from neuroexapt.evolution.networks import Network
 from neuroexapt.growth import GrowthConfig
-from neuroexapt.runs import GrowConfig, Summary, configure, reopen, start
-from neuroexapt.runs.config import read_config
+from neuroexapt.runs import GrowConfig, Summary, configure
 from neuroexapt.training import (
     RECIPES,
     airbench,
@@ -247,11 +247,7 @@ def separate(seed: int, args: argparse.Namespace) -> dict[str, Any]:
 
 def trained(config: GrowConfig, folder: Path) -> Summary:
     """A run to its end, from where it was cut off if it was begun by the same settings."""
-    if (folder / "config.json").exists() and read_config(folder / "config.json") == config:
-        found = reopen(folder)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        found = start(config, folder)
+    found = begun(config, folder)
     return found if isinstance(found, Summary) else found.finish()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from aso_se import ARMS
+from begun import begun_search
 from results import known_settings, layers
 from settings import PFLOP, REGIMES, Job, Place
 from tracked import CHECKPOINT_SECONDS
@@ -15,26 +16,23 @@ from neuroexapt.runs import (
     configure_search,
     load_model,
     read_search,
-    reopen_search,
-    start_search,
 )
 from neuroexapt.search import aso_se
 from neuroexapt.search.cost import OperationCosts
 from neuroexapt.training import DataSplits, load
 
 FEWEST_EPOCHS = 5
+"""Passes over the images, at least."""
+PARTS = 3
+"""Epochs of a search, a pass."""
 
 
 def aso_se_search(job: Job, place: Place) -> dict[str, Any]:
     """One of the two frameworks, on the widest network that the budget can train long enough."""
     folder = place.runs / job.name
     own = _settings(job, place)
-    begun = (
-        reopen_search(folder)
-        if folder.exists()
-        else start_search(configure_search(known_settings(job, place) | own), folder)
-    )
-    summary = begun if isinstance(begun, SearchSummary) else begun.finish()
+    found = begun_search(configure_search(known_settings(job, place) | own), folder)
+    summary = found if isinstance(found, SearchSummary) else found.finish()
     history = read_search(folder).epochs
     before_final = [record.flops for record in history if record.phase != "final"]
     outcome = {
@@ -70,11 +68,14 @@ def _settings(job: Job, place: Place) -> dict[str, Any]:
     }
     enough = [c for c, epochs in affordable.items() if epochs >= regime.search_epochs]
     channels = max(enough, default=min(regime.channels))
-    epochs = max(round(affordable[channels]), FEWEST_EPOCHS)
     arm = job.contender.removeprefix("aso-se-")
     given = {"epochs": 1, "recipe": regime.recipe}
     recipe = configure(known_settings(job, place) | given).recipe
-    recipe = recipe.model_copy(update={"steps_per_epoch": None})  # its phases count whole passes
+    # A plateau is told by epochs, and it takes some: an epoch is a third of a pass.
+    steps = max(len(data.train) // (PARTS * recipe.batch_size), 1)
+    passes = max(affordable[channels], FEWEST_EPOCHS)
+    epochs = round(passes * len(data.train) / (steps * recipe.batch_size))
+    recipe = recipe.model_copy(update={"steps_per_epoch": steps})
     search = ARMS[arm](job.max_flops, job.seed, epochs).model_copy(update={"recipe": recipe})
     return {
         "space": "aso-se",

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from anew import write_architecture
+from begun import begun
 from planned import AtPlan, looks
 from results import known_settings, of_run, read, seed_width
 from settings import FOLLOWING, REGIMES, Job, Place
 from variants import VARIANTS
 
-from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events, reopen, start
+from neuroexapt.runs import Reporter, Run, Silent, Summary, configure, read_events
 
 CHECKPOINT_SECONDS = 60
 
@@ -97,12 +98,8 @@ def _trained(
         "checkpoint_seconds": CHECKPOINT_SECONDS,
     }
     folder = place.runs / job.name
-    begun = (
-        reopen(folder, place.device, place.threads)
-        if folder.exists()
-        else start(configure(known_settings(job, place) | own), folder)
-    )
-    summary = begun if isinstance(begun, Summary) else begun.finish(reporter(begun))
+    found = begun(configure(known_settings(job, place) | own), folder)
+    summary = found if isinstance(found, Summary) else found.finish(reporter(found))
     outcome = of_run(folder, read_events(folder / "events.jsonl"), summary)
     shutil.rmtree(folder)
     return {"settings": own | {"model": _told(model)}} | outcome

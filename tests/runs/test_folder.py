@@ -13,6 +13,7 @@ from neuroexapt.runs.folder import (
     forget_after,
     load_checkpoint,
     new_folder,
+    new_log,
     save_checkpoint,
 )
 
@@ -121,3 +122,20 @@ def test_new_folder_where_nothing_may_be_written_is_refused_at_once(tmp_path: Pa
 def test_folder_of_too_long_a_name_is_refused(find: Callable[[Path], object], tmp_path: Path):
     with pytest.raises(RunError, match=r"a{300} cannot be (written|read) \(File name too long"):
         find(tmp_path / ("a" * 300))
+
+
+def test_new_folder_may_hold_what_a_kill_has_left(tmp_path: Path):
+    (tmp_path / ".unfinished-config.json").write_text("{")
+    (tmp_path / "events.jsonl").touch()
+    assert new_folder(tmp_path).path == tmp_path
+
+
+def test_a_second_start_at_the_same_time_changes_nothing(tmp_path: Path):
+    first, second = new_folder(tmp_path / "run"), new_folder(tmp_path / "run")
+    with new_log(first, b"first") as log:
+        with pytest.raises(RunError, match="is being written by another process"):
+            new_log(second, b"second").__enter__()
+        log.close()
+    with pytest.raises(RunError, match="holds a run already"):
+        new_log(second, b"second").__enter__()
+    assert first.config.read_bytes() == b"first"

@@ -224,6 +224,18 @@ def test_resume_from_an_earlier_checkpoint(unbroken: Path, tmp_path: Path):
     assert_same_end(folder, unbroken)
 
 
+def test_damaged_events_are_named_before_anything_is_forgotten(unbroken: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    content = bytearray((folder / "events.jsonl").read_bytes())
+    content[content.index(b"\n") + 1] = ord("?")
+    (folder / "events.jsonl").write_bytes(content)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match="line 2 is damaged"):
+        resume(folder / "checkpoints" / "epoch-0005")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_resume_damaged_checkpoint_is_named_and_nothing_changed(tmp_path: Path):
     folder = broken_off(tmp_path / "run", "trained", 4)
     state = folder / "checkpoints" / "epoch-0003" / "state.safetensors"

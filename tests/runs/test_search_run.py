@@ -251,6 +251,24 @@ def test_damaged_checkpoint_is_named_and_nothing_changed(unbroken: Path, tmp_pat
         reopen_search(out)
 
 
+def test_search_that_was_killed_before_its_first_checkpoint_begins_again(
+    unbroken: Path, tmp_path: Path
+):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(unbroken / "config.json", folder)
+    (folder / "events.jsonl").write_bytes(b'{"event": "start", "command": "mine"')
+    begun = reopen_search(folder)
+    assert isinstance(begun, TrackedSearch)
+    begun.log.close()
+    assert [event["event"] for event in read_events(folder / "events.jsonl")] == ["start"]
+    shutil.rmtree(folder / "checkpoints")
+    with (folder / "events.jsonl").open("a") as events:
+        events.write('{"event": "epoch"}\n')
+    with pytest.raises(RunError, match="has searched, but holds no checkpoint"):
+        reopen_search(folder)
+
+
 def test_folder_of_a_growing_run_is_no_search(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"data": "digits"}')
     with pytest.raises(RunError, match="grows a network, no search"):

@@ -1,6 +1,7 @@
 """Growth within a search: exact, chosen by gain, and new decisions change nothing at first."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ from neuroexapt.search import (
     searchable,
 )
 from neuroexapt.search.expand import choose_place, expand, places
-from neuroexapt.search.growing import is_stuck
+from neuroexapt.search.growing import is_stuck, join
+from neuroexapt.training import Recipe, build_optimizer, set_lr
 
 OPERATIONS = ("none", "skip_connect", "conv_3x3")
 
@@ -259,3 +261,24 @@ def test_searchable_layer_of_zeros_has_silent_alternatives():
     (mixed,) = (module for module in found.modules() if isinstance(module, Mixed))
     assert "skip_connect" not in mixed.decision.operations
     assert all(not operation(x).any() for operation in mixed.operations.values())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_expansion_joins_the_groups_that_the_recipe_makes(optimizer: str) -> None:
+    """Also such as the network before had no parameters for: here vectors, and matrices."""
+    recipe = Recipe(optimizer=optimizer, lr=0.1, weight_decay=0.01)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False))
+    grown = nn.Sequential(network[0], nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    weights = build_optimizer(network, recipe)
+    set_lr(weights, recipe, 0.5)
+    join(weights, grown, [*grown[1].parameters(), *grown[3].parameters()], recipe)
+    fresh = build_optimizer(grown, recipe)
+
+    def told(of: torch.optim.Optimizer) -> dict[int, tuple[Any, ...]]:
+        names = ("weight_decay", "initial_lr", "rule", "per_input")
+        groups = of.param_groups
+        return {id(p): tuple(g.get(n) for n in names) for g in groups for p in g["params"]}
+
+    assert told(weights) == told(fresh)
+    shares = [group["lr"] / group["initial_lr"] for group in weights.param_groups]
+    assert shares == pytest.approx([shares[0]] * len(fresh.param_groups))

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from neuroexapt import Budget, Grower, GrowthConfig, LivingModel, Split, Widen
 from neuroexapt.errors import TrainingError
-from neuroexapt.training import Recipe, build_optimizer, load, whiten_, whiten_first_
+from neuroexapt.training import Recipe, build_optimizer, load, whiten_, whiten_first_, whitening
 from neuroexapt.training.airbench import airbench
 from neuroexapt.training.batches import evaluation_batches
 from neuroexapt.training.whitening import whitening_filters
@@ -144,3 +145,18 @@ def test_whitening_that_a_user_widens_keeps_its_filters_whole_and_frozen(edit) -
     assert torch.equal(after[:24], before) and not after.requires_grad
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert id(after) not in held
+
+
+def test_whiten_first_looks_at_all_classes_of_sorted_images(monkeypatch) -> None:
+    monkeypatch.setattr(whitening, "NUM_IMAGES", 40)
+    digits = load("digits")
+    order = digits.train.labels.argsort()
+    splits = replace(digits, train=digits.train.select(order))
+    seen = []
+    monkeypatch.setattr(whitening, "whiten_", lambda _, images: seen.append(images))
+    whiten_first_(airbench(10, 1, (8, 8), width=2), splits)
+    every = splits.train.select(torch.arange(40) * len(order) // 40)
+    assert len(seen[0]) == 40
+    assert len(every.labels.unique()) == 10
+    ((expected, _),) = evaluation_batches(splits, every, batch_size=40)
+    torch.testing.assert_close(seen[0], expected)

@@ -111,11 +111,11 @@ def _blend(
     insertion: Insertion, node: fx.Node, before: fx.Node, where: Place, candidate: nn.Module
 ) -> None:
     act, x = insertion.node(node.name), insertion.node(before.name)
-    read = x
+    read, last = x, act.prev  # the input as it is by then: something may have overwritten it
     overwritten = [user for user in x.users if user > act] if is_in_place(node) else []
     if is_in_place(node):
-        read = insertion.apply(x, "kept", torch.clone, x)
-    other = insertion.call(read, "candidate", candidate, read)
+        read = last = insertion.apply(last, "kept", torch.clone, x)
+    other = insertion.call(last, "candidate", candidate, read)
     module = Blend(where.channels, len(where.shape) - 1 - where.dim)
     blended = insertion.call(act, "blend", module, act, other)
     replace_uses(act, blended, keep=(blended,))

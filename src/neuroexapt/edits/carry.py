@@ -1,7 +1,7 @@
 """Carry optimisers and pending gradients across an edit: what is inherited goes on."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,13 @@ def prepared(optimizer: Optimizer, ancestry: Iterable[Ancestry]) -> Exchange:
             continue
         if isinstance(item.old, nn.Parameter):
             state = optimizer.state.get(item.old)
-            carried = None if state is None else _carried_state(state, item.old, item)
+            fill = _first_values(optimizer, _group_of(optimizer, item.old))
+            carried = None if state is None else _carried_state(state, item.old, item, fill)
             reset += [item.name] if state is not None and carried is None else []
             resized.append((item, carried))
-        elif item.old is None and (group := _group_of(optimizer, item.like)) is not None:
+        elif item.old is not None or not _takes(optimizer, item.new):
+            continue
+        elif (group := _group_of(optimizer, item.like)) is not None:
             new.append((item, group, _first_state(optimizer, group, item.new)))
     message = (
         f"{type(optimizer).__name__} keeps state of another shape than its parameter; reset for "
@@ -152,6 +155,20 @@ def carry_gradients(ancestry: Iterable[Ancestry]) -> None:
             item.new.grad = item.inherit(pending)
 
 
+def unhooked(ancestry: Iterable[Ancestry]) -> str | None:
+    """A warning of hooks on tensors that are gone: they may be for the old shape."""
+    lost = [
+        item.name
+        for item in ancestry
+        if item.old is not None
+        and item.new is not None
+        and (item.old._backward_hooks or getattr(item.old, "_post_accumulate_grad_hooks", None))
+    ]
+    if not lost:
+        return None
+    return f"the hooks on {', '.join(lost)} were for the old shape and are gone; register them anew"
+
+
 def untrained(optimizers: Sequence[Optimizer], ancestry: Iterable[Ancestry]) -> str | None:
     """A warning of new parameters that no optimiser holds, as where those around are frozen."""
     held = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
@@ -174,12 +191,32 @@ def _leave(optimizer: Optimizer, old: Tensor) -> None:
     optimizer.state.pop(old, None)
 
 
-def _carried_state(state: dict[str, Any], old: Tensor, item: Ancestry) -> dict[str, Any] | None:
-    """The state in the new shape; None where a part can't be mapped."""
+def _takes(optimizer: Optimizer, parameter: Tensor) -> bool:
+    """Whether an optimiser can train it: torch's Muon takes matrices only."""
+    muon = getattr(torch.optim, "Muon", None)
+    return muon is None or not isinstance(optimizer, muon) or parameter.ndim == 2
+
+
+def _first_values(optimizer: Optimizer, group: dict[str, Any] | None) -> dict[str, float]:
+    """What an optimiser's state begins with, where that isn't zero."""
+    if group is None:
+        return {}
+    if isinstance(optimizer, torch.optim.Adagrad):
+        return {"sum": group["initial_accumulator_value"]}
+    return {"step_size": float(group["lr"])} if isinstance(optimizer, torch.optim.Rprop) else {}
+
+
+def _carried_state(
+    state: dict[str, Any], old: Tensor, item: Ancestry, fill: Mapping[str, float]
+) -> dict[str, Any] | None:
+    """The state in the new shape, newborn positions as `fill` says; None if it can't be mapped."""
     carried: dict[str, Any] = {}
     for key, value in state.items():
         if isinstance(value, Tensor) and value.shape == old.shape and old.ndim:
             carried[key] = item.inherit(value)
+            if fill.get(key):
+                newborn = item.inherit(torch.ones_like(value)) == 0
+                carried[key] = torch.where(newborn, fill[key], carried[key])
         elif not isinstance(value, Tensor) or (value.numel() == 1 and value.ndim < 2):
             carried[key] = value
         else:
@@ -224,9 +261,11 @@ def resembling(model: nn.Module, new: Tensor, near: Iterable[Tensor]) -> Tensor 
 
 def trainable(tensor: Tensor, like: Tensor) -> Tensor:
     """A tensor as a parameter or a plain tensor, as the one that it continues."""
-    if isinstance(like, nn.Parameter):
-        return nn.Parameter(tensor, requires_grad=like.requires_grad)
-    return tensor
+    if not isinstance(like, nn.Parameter):
+        return tensor
+    made = nn.Parameter(tensor, requires_grad=like.requires_grad)
+    vars(made).update(vars(like))  # what users note on it, such as a weight decay of its own
+    return made
 
 
 def newborn_like(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,11 +1,12 @@
 """Insert operations into a copied graph."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from neuroexapt.edits.carry import resembling
@@ -33,6 +34,7 @@ class Insertion:
     prefix: str
     graph: fx.Graph
     modules: dict[str, nn.Module] = field(default_factory=dict)
+    dtypes: dict[str, torch.dtype | None] = field(default_factory=dict)
     nodes: dict[str, fx.Node] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +75,17 @@ class Insertion:
         path = f"{self.prefix}.{name}"
         module.train(self.living.training)
         self.modules[path] = module
+        self.dtypes[path] = self._dtype_of(inputs)
         return self._create(after, "call_module", path, name, inputs)
+
+    def _dtype_of(self, inputs: Iterable[fx.Node]) -> torch.dtype | None:
+        """The floating-point type of what a new module reads, as far back as it is known."""
+        for node in inputs:
+            example = node.meta.get("example")
+            if isinstance(example, Tensor) and example.is_floating_point():
+                return example.dtype
+        behind = [node for item in inputs for node in item.all_input_nodes]
+        return self._dtype_of(behind) if behind else None
 
     def apply(self, after: fx.Node, name: str, function: Any, *inputs: Any) -> fx.Node:
         """Call a function right after a node."""
@@ -88,11 +100,11 @@ class Insertion:
         return made
 
     def parts(self) -> dict[str, nn.Module]:
-        """The new modules by path, on the model's device and of its type."""
+        """The new modules by path, on the model's device and of the type of what they read."""
         example = next(iter(self.living.parameters()), None)
         if example is not None:
-            for module in self.modules.values():
-                module.to(device=example.device, dtype=example.dtype)
+            for path, module in self.modules.items():
+                module.to(device=example.device, dtype=self.dtypes.get(path) or example.dtype)
         return dict(self.modules)
 
     def finish(self, near: Sequence[Tensor]) -> Rewrite:

@@ -1,12 +1,19 @@
 """Whether a place has a say: layers that start with zero weights silence what goes through them."""
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import fx
+import torch
+from torch import Tensor, fx, nn
 
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.assemble import attribute
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+PRODUCTS = frozenset((operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_"))
+"""Functions and methods by which a scale of the user's own may be applied."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +66,20 @@ class Liveness:
 
 
 def _is_zero(living: LivingModel, node: fx.Node) -> bool:
-    """Whether a node is a layer whose weights are all zero."""
+    """Whether a node is a layer whose weights or scales are all zero, or a product with such."""
     if node.op != "call_module":
-        return False
+        return node.target in PRODUCTS and any(
+            source.op == "get_attr" and not bool(_held(living, source).any())
+            for source in node.all_input_nodes
+        )
     module = living.graph_module.get_submodule(str(node.target))
-    weights = [p for p in module.parameters(recurse=False) if p.ndim > 1]
+    scales = isinstance(module, NORMS)
+    own = dict(module.named_parameters(recurse=False))
+    weights = [p for name, p in own.items() if p.ndim > 1 or (scales and name == "weight")]
     return bool(weights) and not any(bool(weight.any()) for weight in weights)
+
+
+def _held(living: LivingModel, node: fx.Node) -> Tensor:
+    held = attribute(living.graph_module, str(node.target))
+    assert isinstance(held, Tensor), f"{node.target} is no tensor"
+    return held

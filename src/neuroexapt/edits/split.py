@@ -108,20 +108,21 @@ def divide_outgoing(
 
 
 def _shares(whole: Tensor, difference: Tensor) -> tuple[Tensor, Tensor]:
-    """Half plus and half minus the difference; in half precision with no rounding of their sum.
+    """Half plus and half minus the difference, with no rounding of their sum.
 
-    There both shares are multiples of the whole's last place, and of its order at most: they are
-    represented exactly, and so is what they add up to.
+    Both shares are multiples of the whole's last place, and of its order at most: they are
+    represented exactly, and so is what they add up to. In float64, which nothing is checked beyond,
+    their sum may be off by a rounding.
     """
-    if whole.dtype not in (torch.float16, torch.bfloat16):
+    if whole.dtype == torch.float64:
         return whole / 2 + difference, whole / 2 - difference
     precision = torch.finfo(whole.dtype)
-    total = whole.float()
+    total, difference = whole.double(), difference.double()
     order = torch.ldexp(torch.ones_like(total), torch.frexp(total).exponent)
     last_place = (order / 2).clamp_min(precision.smallest_normal) * precision.eps
-    share = torch.round((total / 2 + difference.float()) / last_place) * last_place
+    share = torch.round((total / 2 + difference) / last_place) * last_place
     share = share.clamp(torch.maximum(-order, total - order), torch.minimum(order, total + order))
-    share = torch.where(total == 0, difference.float(), share)
+    share = torch.where(total == 0, difference, share)
     return share.to(whole.dtype), (total - share).to(whole.dtype)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import Optimizer
 
-from neuroexapt.edits.carry import carry_gradients, check_optimizers, prepared, untrained
+from neuroexapt.edits.carry import carry_gradients, check_optimizers, prepared, unhooked, untrained
 from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError, LimitError, PreservationError
@@ -112,7 +112,8 @@ def transact(
         exchange.carry_out()
     living.become(new, edit, after)
     told = [exchange.message for exchange in exchanges]
-    for message in filter(None, (*told, untrained(optimizers, rewrite.ancestry))):
+    told += [untrained(optimizers, rewrite.ancestry), unhooked(rewrite.ancestry)]
+    for message in filter(None, told):
         warnings.warn(message, stacklevel=2)  # only now: a filter may make an error of it
     seconds = time.perf_counter() - start
     return Change(edit, seed, error, checked_in, before, after, seconds, rewrite.ancestry)

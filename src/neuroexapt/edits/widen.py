@@ -13,7 +13,8 @@ from neuroexapt.edits.gradmax import incoming_from_gradient
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.edits.width import Resizing, added, growable, resize
 from neuroexapt.errors import EditError
-from neuroexapt.graph import LivingModel, Member, Role
+from neuroexapt.graph import ChannelGroup, LivingModel, Member, Role
+from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.groups import Layout, grown
 
 
@@ -81,6 +82,8 @@ class Widen(Edit):
             raise EditError(
                 f"paired newborns come in twos: count is {self.count}, give an even one"
             )
+        if self.init != "paired" and not context.replaying:
+            _check_readers(living, group)
         template = np.full(self.count, group.size - 1, dtype=np.int64)
 
         def fill(taken: Tensor, member: Member, layout: Layout) -> Tensor:
@@ -91,6 +94,21 @@ class Widen(Edit):
     def __str__(self) -> str:
         """One line for people."""
         return f"widen {self.group} by {self.count} ({self.init})"
+
+
+def _check_readers(living: LivingModel, group: ChannelGroup) -> None:
+    """That outgoing weights which start at zero will be trained, where anything is.
+
+    Raises:
+        EditError: naming what is frozen.
+    """
+    readers = [member.tensor for member in group.members if member.role is Role.CONSUMER]
+    trained = any(attribute(living.graph_module, path).requires_grad for path in readers)
+    if not trained and any(parameter.requires_grad for parameter in living.parameters()):
+        raise EditError(
+            f"what reads {group.name!r} is frozen ({', '.join(readers)}): the outgoing weights of "
+            "new units start at zero and would stay there; let it be trained, or give init='paired'"
+        )
 
 
 def _newborn(
@@ -111,6 +129,8 @@ def _newborn(
         values = newborn_like(shape, taken, generator) * _rms(taken)
         values = _twinned(values, member.dim, newborns) if paired else values
         _clear_padding(living, member, values)
+        if not isinstance(attribute(living.graph_module, member.tensor), nn.Parameter):
+            values = taken.index_select(member.dim, where)  # a fixed filter, as of a blur, stays so
     elif member.role is Role.CONSUMER and not paired:
         values = taken.new_zeros(shape)
     elif member.role is Role.CONSUMER:
@@ -142,7 +162,7 @@ def _twinned(values: Tensor, dim: int, newborns: Tensor) -> Tensor:
 
 def _rms(tensor: Tensor) -> Tensor:
     """Root mean square; where all is zero, that of a usual initialisation."""
-    size = tensor.square().mean().sqrt()
+    size = tensor.float().square().mean().sqrt().to(tensor.dtype)  # halves would underflow
     fan_in = max(tensor[0].numel(), 1)
     return torch.where(size > 0, size, torch.full_like(size, fan_in**-0.5))
 

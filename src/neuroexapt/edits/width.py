@@ -4,7 +4,9 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from functools import partial
+from types import MethodType
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -180,6 +182,10 @@ def resize_all(
     return Rewrite(graph, replaced, ancestry), named
 
 
+TABLES = frozenset(vars(nn.Module()))
+"""What every module has: its parts, which are exchanged one by one, its hooks and its mode."""
+
+
 def rebuilt(root: nn.Module, graph: fx.Graph, new: dict[int, Tensor]) -> dict[str, Attribute]:
     """Modules and tensors of a graph that hold any of the replaced tensors, with the new ones.
 
@@ -199,7 +205,46 @@ def rebuilt(root: nn.Module, graph: fx.Graph, new: dict[int, Tensor]) -> dict[st
         module = with_tensors(old, new, made)
         if module is not old:
             replaced[path] = module
+    for twin in made.values():
+        _follow_attributes(twin, new, made)
     return replaced
+
+
+def _follow_attributes(
+    twin: nn.Module, new: Mapping[int, Tensor], made: Mapping[int, nn.Module]
+) -> None:
+    """Let what a module keeps beside its parts speak of the new ones: methods, lists, and such."""
+    for name, value in list(vars(twin).items()):
+        if name not in TABLES:
+            vars(twin)[name] = _following(value, new, made)
+
+
+def _following(value: Any, new: Mapping[int, Tensor], made: Mapping[int, nn.Module]) -> Any:
+    """A value with modules and tensors exchanged in it; itself where there is none."""
+    if isinstance(value, Tensor):
+        return new.get(id(value), value)
+    if isinstance(value, nn.Module):
+        return made.get(id(value), value)
+    if isinstance(value, MethodType):
+        owner = _following(value.__self__, new, made)
+        return value if owner is value.__self__ else MethodType(value.__func__, owner)
+    if isinstance(value, partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        function, *given = (_following(part, new, made) for part in parts)
+        if all(a is b for a, b in zip(parts, (function, *given), strict=True)):
+            return value
+        count = len(value.args)
+        return partial(
+            function, *given[:count], **dict(zip(value.keywords, given[count:], strict=True))
+        )
+    if type(value) in (list, tuple):
+        items = [_following(item, new, made) for item in value]
+        same = all(a is b for a, b in zip(value, items, strict=True))
+        return value if same else type(value)(items)
+    if type(value) is dict:
+        found = {key: _following(item, new, made) for key, item in value.items()}
+        return value if all(found[key] is value[key] for key in value) else found
+    return value
 
 
 def with_tensors(module: ModuleT, new: dict[int, Tensor], made: dict[int, nn.Module]) -> ModuleT:

@@ -61,6 +61,8 @@ def assemble(
     for alias, path in made.meta["aliases"].items():
         if path in attributes:
             _assign(made, alias, attributes[path])
+    if isinstance(root, fx.GraphModule):
+        _keep_additions(root, made)
     for path in attributes:
         _restore_modes_above(root, made, path)
     _order_like(root, made)
@@ -70,6 +72,16 @@ def assemble(
         if name in target._buffers:
             target._non_persistent_buffers_set.add(name)
     return made
+
+
+def _keep_additions(root: fx.GraphModule, made: fx.GraphModule) -> None:
+    """What a user has added to a model, which its graph doesn't use, stays with it."""
+    used = (*referenced(root.graph), *root.meta.get("aliases", {}))
+    known = {path.partition(".")[0] for path in used}
+    for table, kept in zip(tables(root), tables(made), strict=True):
+        kept.update({n: item for n, item in table.items() if n not in known and n not in kept})
+    passing = root._non_persistent_buffers_set - known
+    made._non_persistent_buffers_set.update(passing & made._buffers.keys())
 
 
 def _moves(old: fx.Graph, new: fx.Graph) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Derive the channel groups of a traced model."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,16 @@ class Coupling:
 
     groups: tuple[ChannelGroup, ...]
     axes: Mapping[str, Mapping[int, Labels]]
+
+    def frozen_where(self, tensors: Collection[str], reason: str) -> "Coupling":
+        """The same, with groups frozen that hold one of these tensors."""
+        groups = tuple(
+            replace(group, frozen=group.frozen or reason)
+            if any(member.tensor in tensors for member in group.members)
+            else group
+            for group in self.groups
+        )
+        return Coupling(groups, self.axes)
 
     @cached_property
     def named(self) -> Mapping[str, ChannelGroup]:

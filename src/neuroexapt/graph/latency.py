@@ -24,7 +24,8 @@ def latency_ms(model: nn.Module, inputs: Inputs) -> float:
     """
 
     def first(tensor: Tensor) -> Tensor:
-        return tensor[:1] if tensor.ndim else tensor
+        batched = tensor.ndim and len(tensor) == inputs.batch_size
+        return tensor[:1] if batched else tensor
 
     took: float = run_in_mode(model, inputs.map(first), training=False, run=_median_ms)
     return took

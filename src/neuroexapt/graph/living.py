@@ -33,6 +33,7 @@ from neuroexapt.graph.tracing import Leaf, check_leaves, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
+TIED = "a weight of it is tied to one outside of the part that is living"
 ADOPTED = {
     "_graph_module",
     "_modules",
@@ -84,6 +85,7 @@ class LivingModel(nn.Module):
     _coupling: Coupling | None
     _cost: Cost | None
     _lookup: Lookup | None
+    _tied: frozenset[str] = frozenset()
 
     @shielded()
     def __init__(
@@ -147,6 +149,12 @@ class LivingModel(nn.Module):
         inputs = caught[0]
         given = inputs.args if not inputs.kwargs else by_name(part, inputs)
         living = cls(part, given, leaves)
+        own = {id(item): path for path, item in part.named_parameters(remove_duplicate=False)}
+        living._tied = frozenset(
+            own[id(item)]
+            for path, item in parent.named_parameters(remove_duplicate=False)
+            if id(item) in own and not path.startswith(f"{name}.")
+        )
         owner, _, attribute = name.rpartition(".")
         setattr(parent.get_submodule(owner), attribute, living)
         return living
@@ -169,7 +177,7 @@ class LivingModel(nn.Module):
     def _coupled(self) -> Coupling:
         if self._coupling is None:
             self.cost()
-            self._coupling = couple(self.graph_module)
+            self._coupling = couple(self.graph_module).frozen_where(self._tied, TIED)
         return self._coupling
 
     def channel_dims(self, node: fx.Node) -> tuple[int, ...]:

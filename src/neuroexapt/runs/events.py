@@ -66,8 +66,8 @@ class EventLog:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
 
-    def cut(self, position: int) -> None:
-        """Forget what came after a position, such as a line that a kill left half written.
+    def check(self, position: int) -> None:
+        """That everything up to a position is there.
 
         Raises:
             RunError: if the file is shorter, or damaged before that position.
@@ -79,6 +79,14 @@ class EventLog:
                 "written; bring back the whole file, or start a new run"
             )
         _parse(self.path, self.path.read_bytes()[:position])
+
+    def cut(self, position: int) -> None:
+        """Forget what came after a position, such as a line that a kill left half written.
+
+        Raises:
+            RunError: as `check`.
+        """
+        self.check(position)
         with writing(self.path):
             self._file.truncate(position)
             os.fsync(self._file.fileno())

@@ -37,8 +37,8 @@ from neuroexapt.runs.folder import (
     find_run,
     forget_after,
     load_checkpoint,
-    make_folder,
     new_folder,
+    new_log,
     read_record,
     save_checkpoint,
 )
@@ -142,9 +142,7 @@ def start_evolution(
         session = build_evolution(config)
     with _closed_on_failure(session):
         session.evolution.check_seed()
-        make_folder(folder)
-        replace_file(folder.config, to_json(session.config.model_dump(mode="json")))
-        with open_log(folder.events) as log:
+        with new_log(folder, to_json(session.config.model_dump(mode="json"))) as log:
             return _begin(folder, session, log, command)
 
 
@@ -226,6 +224,7 @@ def _reopen(
     session = build_evolution(config, checkpoint)
     with _closed_on_failure(session):
         # As where a network grows: a kill in between leaves what can be resumed.
+        log.check(checkpoint.progress.events)
         folder.summary.unlink(missing_ok=True)
         forget_after(folder, checkpoint.progress.epochs)
         log.cut(checkpoint.progress.events)

@@ -3,7 +3,8 @@
 import errno
 import os
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from neuroexapt.errors import RunError
 from neuroexapt.runs.checkpoint import Checkpoint, M, read_checkpoint, write_checkpoint
-from neuroexapt.runs.durable import TEMPORARY, remove_folder, writing
+from neuroexapt.runs.durable import TEMPORARY, remove_folder, replace_file, writing
+from neuroexapt.runs.events import EventLog, open_log
 
 R = TypeVar("R", bound=BaseModel)
 _NAME = re.compile(r"(?:epoch|generation)-(\d+)")
@@ -96,16 +98,20 @@ def new_folder(path: Path) -> RunFolder:
     folder = RunFolder(path.absolute())
     with writing(path):
         if folder.config.exists():
-            raise RunError(
-                f"{path} holds a run already; go on with it by --resume {path}, or give another "
-                "folder"
-            )
+            raise _in_use(path)
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is no folder; give a new one, or one that is empty")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and not all(map(_is_left, path.iterdir())):
             raise RunError(f"{path} is not empty; give a new folder, or one that is empty")
         _check_writable(folder.path)
     return folder
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a file is what a start that was killed at once may have left."""
+    return path.name.startswith(TEMPORARY) or (
+        path.name == RunFolder(path.parent).events.name and path.stat().st_size == 0
+    )
 
 
 def _check_writable(path: Path) -> None:
@@ -117,14 +123,32 @@ def _check_writable(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
-def make_folder(folder: RunFolder) -> None:
-    """Make a new run's folder.
+@contextmanager
+def new_log(folder: RunFolder, config: bytes) -> Iterator[EventLog]:
+    """Make a new run's folder, write down what defines the run, and open its events.
+
+    Whoever has the events open has the folder: two starts at a time don't mix.
+
+    Args:
+        folder: as `new_folder` gives it.
+        config: what `config.json` is to hold.
 
     Raises:
-        RunError: if it can't be made.
+        RunError: if it can't be made, or another run has begun there meanwhile.
     """
     with writing(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
+    with open_log(folder.events) as log:
+        if folder.config.exists():
+            raise _in_use(folder.path)
+        replace_file(folder.config, config)
+        yield log
+
+
+def _in_use(path: Path) -> RunError:
+    return RunError(
+        f"{path} holds a run already; go on with it by --resume {path}, or give another folder"
+    )
 
 
 def find_run(path: Path) -> tuple[RunFolder, Path | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from neuroexapt.errors import RunError, TrainingError
 from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import GrowConfig, moved, read_config
-from neuroexapt.runs.durable import replace_file, to_json
+from neuroexapt.runs.durable import to_json
 from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.finish import train_to_end
 from neuroexapt.runs.folder import (
@@ -14,8 +14,8 @@ from neuroexapt.runs.folder import (
     find_run,
     forget_after,
     load_checkpoint,
-    make_folder,
     new_folder,
+    new_log,
     read_record,
     save_checkpoint,
 )
@@ -76,9 +76,7 @@ def start(config: GrowConfig, out: Path, command: str | None = None) -> Run:
     folder = new_folder(Path(out))
     with num_threads(config.threads):
         session = build(config)
-    make_folder(folder)
-    replace_file(folder.config, to_json(config.model_dump(mode="json")))
-    with open_log(folder.events) as log:
+    with new_log(folder, to_json(config.model_dump(mode="json"))) as log:
         return _begin(folder, session, log, command)
 
 
@@ -174,6 +172,7 @@ def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: Event
     session = build(config, checkpoint)
     # In this order, so that a kill in between leaves a run that can be resumed: without a summary
     # it isn't over, and the events may be longer than the newest checkpoint knows, never shorter.
+    log.check(checkpoint.progress.events)
     folder.summary.unlink(missing_ok=True)
     forget_after(folder, checkpoint.progress.epochs)
     log.cut(checkpoint.progress.events)

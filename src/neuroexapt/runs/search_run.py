@@ -19,8 +19,8 @@ from neuroexapt.runs.folder import (
     find_run,
     forget_after,
     load_checkpoint,
-    make_folder,
     new_folder,
+    new_log,
     read_record,
     save_checkpoint,
 )
@@ -122,9 +122,7 @@ def start_search(config: SearchRunConfig, out: Path, command: str | None = None)
     with num_threads(config.threads):
         session = build_search(config)
         check_reach(session.searching, session.train)
-    make_folder(folder)
-    replace_file(folder.config, to_json(config.model_dump(mode="json")))
-    with open_log(folder.events) as log:
+    with new_log(folder, to_json(config.model_dump(mode="json"))) as log:
         return _begin(folder, session, log, command)
 
 
@@ -153,13 +151,11 @@ def reopen_search(
     with num_threads(config.threads), open_log(folder.events) as log:
         newest = asked or folder.latest
         if newest is None:
-            raise RunError(
-                f"{folder.path} holds no checkpoint; bring back its checkpoints, or start a new "
-                "search"
-            )
+            return _begin_again(folder, config, log)
         checkpoint = load_checkpoint(folder, newest, SearchProgress)
         session = build_search(config, checkpoint)
         # As where a network grows: a kill in between leaves what can be resumed.
+        log.check(checkpoint.progress.events)
         folder.summary.unlink(missing_ok=True)
         forget_after(folder, checkpoint.progress.epochs)
         log.cut(checkpoint.progress.events)
@@ -239,6 +235,21 @@ def _find(path: Path) -> tuple[RunFolder, Path | None]:
     folder, asked = find_run(path)
     check_kind(folder, "search")
     return folder, asked
+
+
+def _begin_again(folder: RunFolder, config: SearchRunConfig, log: EventLog) -> TrackedSearch:
+    """Start one that was broken off before its first checkpoint; never one that had searched."""
+    events = read_events(folder.events)
+    if any(event["event"] not in ("start", "resume") for event in events):
+        raise RunError(
+            f"{folder.path} has searched, but holds no checkpoint; bring back its checkpoints, or "
+            "start a new search"
+        )
+    command = events[0].get("command") if events else None
+    log.cut(0)
+    session = build_search(config)
+    check_reach(session.searching, session.train)
+    return _begin(folder, session, log, command)
 
 
 def _begin(

@@ -15,6 +15,7 @@ from neuroexapt.search.decisions import alphas, commit, fix, other_parameters
 from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
 from neuroexapt.search.loaders import in_parts
 from neuroexapt.search.record import SearchEpoch
+from neuroexapt.training import Recipe, build_optimizer
 from neuroexapt.training.modes import device_of
 
 
@@ -117,7 +118,11 @@ def grow_again(
 
 
 def adopt(
-    grown: nn.Module, network: nn.Module, weights: torch.optim.Optimizer, steps: AlphaSteps
+    grown: nn.Module,
+    network: nn.Module,
+    weights: torch.optim.Optimizer,
+    steps: AlphaSteps,
+    recipe: Recipe,
 ) -> None:
     """Let both optimisers know what is new.
 
@@ -126,10 +131,41 @@ def adopt(
         network: from which it was made.
         weights: the optimiser of all but alpha, as `build_optimizer` makes it.
         steps: trains alpha.
+        recipe: that it was made by.
     """
     known = {id(parameter) for parameter in network.parameters()}
     steps.add(alpha for alpha in alphas(grown) if id(alpha) not in known)
-    for parameter in other_parameters(grown):
-        if id(parameter) not in known:  # groups as `build_optimizer` makes them
-            group = weights.param_groups[0 if parameter.ndim > 1 else -1]
-            group["params"].append(parameter)
+    new = [parameter for parameter in other_parameters(grown) if id(parameter) not in known]
+    join(weights, grown, new, recipe)
+
+
+def join(
+    weights: torch.optim.Optimizer, network: nn.Module, new: Sequence[nn.Parameter], recipe: Recipe
+) -> None:
+    """Give an optimiser a network's new parameters, in the groups that the recipe makes.
+
+    Args:
+        weights: as `build_optimizer` made it, of the others.
+        network: with all of them.
+        new: the new ones.
+        recipe: that it was made by.
+    """
+    wanted = {id(parameter) for parameter in new}
+    for group in build_optimizer(network, recipe).param_groups:
+        own = [parameter for parameter in group["params"] if id(parameter) in wanted]
+        if own:
+            _join(weights, group, own)
+
+
+def _join(
+    weights: torch.optim.Optimizer, like: dict[str, Any], parameters: list[nn.Parameter]
+) -> None:
+    """Add parameters to the group with the settings that they ask for, or to a new one."""
+    settings = {name: value for name, value in like.items() if name not in ("params", "lr")}
+    for group in weights.param_groups:
+        if all(group.get(name) == value for name, value in settings.items()):
+            group["params"] += parameters
+            return
+    first = weights.param_groups[0]
+    rate = like["initial_lr"] * first["lr"] / first["initial_lr"]
+    weights.add_param_group(settings | {"params": parameters, "lr": rate})

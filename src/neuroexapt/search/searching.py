@@ -144,7 +144,7 @@ class Searching:
         taken = sum(record.alpha_steps for record in self.history)
         own = endless(read_beside(for_alpha), PASSES * epoch, taken) if by_batches else None
         tell_epoch(train_loader, epoch)
-        trained = self._train(train_loader, own)
+        trained = self._train(train_loader, own, phase)
         if searching and self._is_turn(epoch):
             tell_epoch(for_alpha, PASSES * epoch)
             for inputs, targets in pairs(for_alpha, device_of(self.network)):
@@ -209,8 +209,11 @@ class Searching:
         since = epoch - self.config.warmup
         return alpha.unit == "epochs" and since % alpha.every == alpha.every - 1
 
-    def _train(self, loader: Iterable[Any], own: Iterator[Any] | None) -> EpochResult:
-        """Train the weights for an epoch; alpha takes steps between, if it has data of its own."""
+    def _train(self, loader: Iterable[Any], own: Iterator[Any] | None, phase: Phase) -> EpochResult:
+        """Train the weights for an epoch; alpha takes steps between, if it has data of its own.
+
+        Where the schedule follows the FLOPs that are spent, so does each step's learning rate.
+        """
         limit = self.config.max_flops
 
         def before(inputs: Tensor) -> None:
@@ -221,6 +224,8 @@ class Searching:
             if own is not None and step.index % self.config.alpha.every == 0:
                 inputs, targets = next(pairs(own, device_of(self.network)))
                 self._alpha_step(inputs, targets)
+            if limit:
+                set_lr(self.weights, self.config.recipe, min(self._scheduled(phase), 1.0))
             return bool(limit) and self.finished
 
         return train_epoch(
@@ -258,7 +263,7 @@ class Searching:
 
     def _go_on_with(self, grown: nn.Module) -> None:
         """Search an expanded network instead of the one that it was made from."""
-        adopt(grown, self.network, self.weights, self.steps)
+        adopt(grown, self.network, self.weights, self.steps, self.config.recipe)
         self.network = grown
         self.costs = OperationCosts.of(grown, self._example)
 

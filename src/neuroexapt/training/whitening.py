@@ -89,7 +89,7 @@ def whiten_first_(model: nn.Module, splits: DataSplits) -> None:
 
     Args:
         model: on any device; its whitening is a convolution that it calls `whitening`.
-        splits: of which the first training images are looked at.
+        splits: of which training images, evenly spaced, are looked at: their order may be by class.
 
     Raises:
         TrainingError: as `whiten_`.
@@ -97,7 +97,8 @@ def whiten_first_(model: nn.Module, splits: DataSplits) -> None:
     convolution = _whitening(model)
     if convolution is None:
         return
-    chosen = splits.train.select(torch.arange(min(NUM_IMAGES, len(splits.train))))
+    count, total = min(NUM_IMAGES, len(splits.train)), len(splits.train)
+    chosen = splits.train.select(torch.arange(count) * total // count)
     ((images, _),) = evaluation_batches(splits, chosen, batch_size=len(chosen))
     whiten_(convolution, images.to(convolution.weight.device))
 

@@ -1,5 +1,7 @@
 """Operations that treat every channel by itself."""
 
+from dataclasses import replace
+
 from neuroexapt.graph.rules.call import Call, nested_values
 from neuroexapt.graph.value import Labels, Value
 
@@ -66,6 +68,12 @@ def prelu(call: Call) -> Value:
     if slope.shape[0] > 1 and dim in value.axes:
         call.flow.unify(value.axes[dim], slope.axes[0], call.name)
     return call.output(value.axes)
+
+
+def casts(call: Call) -> Value:
+    """The first tensor, of another type or elsewhere; a second one lends only these."""
+    value = call.value
+    return replace(call.output(value.axes), weight=value.weight, owner=value.owner)
 
 
 def creates(call: Call) -> Value:

@@ -18,6 +18,7 @@ def movement(call: Call) -> Any:
     value = call.value
     outcomes = [_moved(call, value, dim, labels) for dim, labels in sorted(value.axes.items())]
     if not outcomes:
+        _check_shape(call, value)
         return _as_weight(value, unlabelled(call.meta, call.name))
     merged = outcomes[0]
     for other in outcomes[1:]:
@@ -42,6 +43,21 @@ def _moved(call: Call, value: Value, dim: int, labels: Labels) -> Any:
             "a size taken from x.shape could follow"
         )
     return tuple(_located(call, part, labels) for part in result)
+
+
+def _check_shape(call: Call, value: Value) -> None:
+    """That a tensor whose channels aren't followed still has what its new shape asks for.
+
+    Raises:
+        Mismatch: if not, as where a size was read from a tensor that has grown.
+    """
+    given = torch.empty(value.shape, dtype=torch.int64, device="meta")
+    try:
+        result = call.target(*_with_first(call.args, given), **_plain(call.kwargs))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        raise Mismatch(f"a size in {call.name} follows from other channels") from error
+    if isinstance(result, Tensor) and result.shape != call.meta.shape:
+        raise Mismatch(f"a size in {call.name} follows from other channels")
 
 
 def _with_first(args: tuple[Any, ...], carried: Tensor) -> tuple[Any, ...]:

@@ -10,10 +10,15 @@ UNARY = _words("""
     expm1 fill floor gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log1p
     logsigmoid mish nan_to_num neg positive reciprocal relu relu6 requires_grad_ round rsqrt
     selu sigmoid sign silu sin softplus softshrink softsign sqrt square tanh tanhshrink
-    threshold to type float half bfloat16 double int long bool cpu cuda type_as zeros_like
+    threshold float half bfloat16 double int long bool cpu cuda zeros_like
     ones_like full_like logical_not isnan isfinite erfinv sinh cosh atan
 """)
 """Functions of one tensor, each position by itself."""
+
+CASTS = _words("""
+    to type type_as
+""")
+"""Functions of one tensor that may take only the type or the device of another."""
 
 BINARY = _words("""
     add sub mul div true_divide maximum minimum pow where lerp addcmul addcdiv masked_fill

@@ -17,6 +17,7 @@ from neuroexapt.graph.rules.call import Call, unlabelled
 from neuroexapt.graph.rules.names import (
     ACTIVATIONS,
     BINARY,
+    CASTS,
     CREATIONS,
     MOVES,
     OPERATORS,
@@ -82,6 +83,7 @@ FUNCTIONS: dict[Any, Rule] = {
 
 METHODS: dict[str, Rule] = {
     **{name: each.elementwise for base in (*UNARY, *BINARY) for name in (base, f"{base}_")},
+    **dict.fromkeys(CASTS, each.casts),
     **dict.fromkeys(MOVES, movement.movement),
     **dict.fromkeys(REDUCTIONS, reduce.reduction),
     **dict.fromkeys(PRODUCTS, linear.mixing),
@@ -157,8 +159,11 @@ def unknown(call: Call) -> Any:
 def module_rule(module: nn.Module) -> Rule | None:
     """The rule of a module's type, or of the base whose `forward` it keeps.
 
-    None too where the weight is computed (parametrised, or by the hooks of `weight_norm`).
+    None too where the weight is computed (parametrised, or by the hooks of `weight_norm`), or the
+    object has a `forward` of its own.
     """
+    if "forward" in vars(module):
+        return None
     if torch.nn.utils.parametrize.is_parametrized(module) or isinstance(
         vars(module).get("weight"), Tensor
     ):
