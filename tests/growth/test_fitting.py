@@ -19,7 +19,7 @@ def test_shrinking_halves_units_down_to_one():
 
 
 def test_room_tells_the_budget_from_the_pace():
-    room = Room(Budget(params=100), most_macs=1000)
+    room = Room(Budget(params=100), most_macs=1000, present=Cost(params=99, macs=999))
     assert room(Cost(params=100, macs=1000)) is None
     assert room(Cost(params=100, macs=1001)) == "1,001 MACs, 1,000 at this time"
     assert room.only_pace

@@ -26,7 +26,7 @@ def quick(**settings: Any) -> EvolutionRunConfig:
         "seed": 5,
         "size": 4,
         "children": 2,
-        "max_flops": 3e7,
+        "max_flops": 3.6e7,
         "evolution": {
             "founding": 0.5,
             "rungs": [0.3],

@@ -367,6 +367,7 @@ class MultiObjectiveArchitectureEvolution:
                 population=tuple(MemberRecord.of(member) for member in population),
                 children=tuple(MemberRecord.of(member) for member in children),
                 lost=networks.lost,
+                is_cut=networks.is_cut,
                 flops=self.flops,
                 seconds=time.perf_counter() - began,
             )

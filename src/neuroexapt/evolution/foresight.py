@@ -81,6 +81,8 @@ class Foresight:
             history: of all generations until now.
         """
         assert self._config.max_flops is not None
+        if history and history[-1].is_cut:
+            return False
         spent = [0, *(record.flops for record in history)]
         costs = [after - before for before, after in pairwise(spent)]
         evolved = [c for c, r in zip(costs, history, strict=True) if r.phase == "evolving"]

@@ -49,6 +49,7 @@ class Networks:
         flops: spent so far (2 for each multiply-accumulate); a network that is lost while it is
             trained is taken to have spent what its training would have taken.
         lost: name -> why a network was lost or never made.
+        is_cut: whether children were left as they were where the budget didn't reach.
     """
 
     executor: Executor
@@ -60,6 +61,7 @@ class Networks:
     most_flops: float = math.inf
     flops: int = 0
     lost: dict[str, str] = field(default_factory=dict)
+    is_cut: bool = False
     _num_born: int = 0
 
     def bear(self, couples: Sequence[Couple[Genome]], seeds: Sequence[int]) -> list[Network]:
@@ -100,6 +102,7 @@ class Networks:
         done: list[Network] = []
         for rung, epochs in enumerate(self.config.rungs):
             if not self.reaches(going, epochs):
+                self.is_cut = True
                 logger.warning(
                     "children aren't trained for %g epochs more: the budget doesn't reach", epochs
                 )

@@ -69,6 +69,7 @@ class GenerationRecord(BaseModel):
         population: who lives at its end, the fittest first.
         children: who was born in it, whether they live or not.
         lost: name -> why a network was lost, or couldn't be made.
+        is_cut: whether children weren't trained to the end, since the budget didn't reach for it.
         flops: spent since the evolution began (2 for each multiply-accumulate).
         seconds: wall time of this generation.
     """
@@ -80,5 +81,6 @@ class GenerationRecord(BaseModel):
     population: tuple[MemberRecord, ...]
     children: tuple[MemberRecord, ...]
     lost: dict[str, str]
+    is_cut: bool = False
     flops: int
     seconds: float
