@@ -609,3 +609,53 @@ def test_within_refuses_what_it_cannot_grow(name, message):
     with pytest.raises(TraceError, match=message):
         LivingModel.within(model, name, noise(4, 4))
     assert state_of(model) == before
+
+
+class Untrained(nn.Module):
+    """Keeps a part of itself from getting gradients."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def test_part_that_switches_gradients_off_stays_whole() -> None:
+    model = nn.Sequential(Untrained(nn.Sequential(nn.Linear(4, 6), nn.ReLU())), nn.Linear(6, 2))
+    living = LivingModel(model, torch.randn(3, 4))
+    assert "0" in {str(node.target) for node in living.graph_module.graph.nodes}
+    for _ in range(2):
+        living(torch.randn(3, 4)).sum().backward()
+        assert living.get_parameter("0.inner.0.weight").grad is None
+        assert living.get_parameter("1.weight").grad is not None
+        living.apply(Split(group="0.inner.0", units=(2,)))
+
+
+def test_model_that_switches_gradients_off_itself_is_refused() -> None:
+    with pytest.raises(TraceError, match="itself switches gradients off around parts"):
+        LivingModel(Untrained(nn.Linear(4, 6)), torch.randn(3, 4))
+
+
+def test_model_may_be_made_living_without_gradients() -> None:
+    """What counts is what `forward` switches."""
+    with torch.no_grad():
+        living = LivingModel(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), torch.randn(3, 4))
+    living(torch.randn(3, 4)).sum().backward()
+
+
+def test_what_has_no_parameters_may_be_computed_without_gradients() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                size = x.abs().mean(1, keepdim=True)
+            return self.linear(x / (size + 1))
+
+    model, x = Scaled(), torch.randn(3, 4)
+    torch.testing.assert_close(LivingModel(model, x)(x), model(x))

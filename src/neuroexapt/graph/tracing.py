@@ -11,7 +11,7 @@ from torch.fx.proxy import ParameterProxy
 from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.errors import TraceError
-from neuroexapt.graph.assemble import aliases, assemble
+from neuroexapt.graph.assemble import aliases, assemble, attribute
 from neuroexapt.graph.blame import blame, remedy
 from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
@@ -53,6 +53,9 @@ CREATORS: tuple[Callable[..., Any], ...] = (
 class LeafTracer(fx.Tracer):
     """A tracer that knows its leaves and remembers where it was when it failed.
 
+    A graph has no contexts, so it also remembers whose `forward` keeps parameters from getting
+    gradients (`torch.no_grad`), in `untrained`.
+
     Buffers are read when the graph runs, as parameters are: what `forward` makes of them would
     otherwise be a constant.
     """
@@ -64,6 +67,9 @@ class LeafTracer(fx.Tracer):
         self.leaves = tuple(leaves)
         self.path: list[str] = []
         self.failed_in: str | None = None
+        self.untrained: dict[str, None] = {}
+        self._with_gradients = torch.is_grad_enabled()
+        self._entered: list[tuple[str, bool]] = [("", self._with_gradients)]
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A proxy, with a length where the number of parts is known."""
@@ -100,11 +106,29 @@ class LeafTracer(fx.Tracer):
             name = self.path_of_module(m)
         except NameError:
             return forward(*args, **kwargs)
+        self._entered.append((name, torch.is_grad_enabled()))
         try:
             return super().call_module(m, forward, args, kwargs)
         except TRACING_FAILURES:
             self.failed_in = self.failed_in or name
             raise
+        finally:
+            self._entered.pop()
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """As usual; what has parameters is noted where gradients are switched."""
+        if torch.is_grad_enabled() != self._with_gradients and self._has_parameters(kind, target):
+            inside = reversed(self._entered)
+            owner = next(path for path, entered in inside if entered == self._with_gradients)
+            self.untrained[owner] = None
+        return super().create_node(kind, target, *args, **kwargs)
+
+    def _has_parameters(self, kind: str, target: Any) -> bool:
+        if kind == "get_attr":
+            return isinstance(attribute(self.root, target), nn.Parameter)
+        return kind == "call_module" and any(
+            True for _ in self.root.get_submodule(str(target)).parameters()
+        )
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         """A proxy for a parameter or buffer, the value of anything else."""
@@ -168,6 +192,14 @@ def trace(
         )
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
+        untrained = [*train.untrained, *evaluation.untrained]  # type: ignore[attr-defined]
+        if "" in untrained:
+            raise TraceError(
+                f"the forward of {type(model).__name__} itself switches gradients off around parts "
+                "with parameters, which a graph can't do; set requires_grad_(False) on them, or "
+                "put that part into a submodule, which is then kept whole"
+            )
+        culprits = list(dict.fromkeys((*culprits, *untrained)))
         if not culprits:
             return _joined(model, train, evaluation, modes)
         if "" in culprits:
@@ -225,6 +257,7 @@ def _trace_once(
         restore_state(state)
     constants = {name: value for name, value in made.items() if name not in known}
     graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
+    graph.untrained = tuple(tracer.untrained)  # type: ignore[attr-defined]
     _drop_inputs(graph, absent)
     for node in graph.nodes:
         if node.target in CREATORS:
