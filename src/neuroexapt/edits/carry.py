@@ -193,8 +193,7 @@ def _leave(optimizer: Optimizer, old: Tensor) -> None:
 
 def _takes(optimizer: Optimizer, parameter: Tensor) -> bool:
     """Whether an optimiser can train it: torch's Muon takes matrices only."""
-    muon = getattr(torch.optim, "Muon", None)
-    return muon is None or not isinstance(optimizer, muon) or parameter.ndim == 2
+    return not isinstance(optimizer, torch.optim.Muon) or parameter.ndim == 2
 
 
 def _first_values(optimizer: Optimizer, group: dict[str, Any] | None) -> dict[str, float]:

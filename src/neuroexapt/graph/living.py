@@ -149,11 +149,15 @@ class LivingModel(nn.Module):
         inputs = caught[0]
         given = inputs.args if not inputs.kwargs else by_name(part, inputs)
         living = cls(part, given, leaves)
-        own = {id(item): path for path, item in part.named_parameters(remove_duplicate=False)}
-        living._tied = frozenset(
-            own[id(item)]
+        outside = {
+            id(item)
             for path, item in parent.named_parameters(remove_duplicate=False)
-            if id(item) in own and not path.startswith(f"{name}.")
+            if not path.startswith(f"{name}.")
+        }
+        living._tied = frozenset(
+            path
+            for path, item in part.named_parameters(remove_duplicate=False)
+            if id(item) in outside
         )
         owner, _, attribute = name.rpartition(".")
         setattr(parent.get_submodule(owner), attribute, living)

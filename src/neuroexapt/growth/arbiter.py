@@ -14,6 +14,7 @@ from neuroexapt.graph import Cost
 from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
+from neuroexapt.growth.course import LEAST
 from neuroexapt.growth.evidence import Look, anything_to_gain
 from neuroexapt.growth.fitting import check_flops, num_units
 from neuroexapt.growth.prior import (
@@ -42,8 +43,6 @@ PART = 16
 """Samples of a part, at least: batch norms go by them."""
 FEWEST_TO_PRUNE = 256
 """With fewer samples, a unit may only seem to be of no use."""
-LEAST = 1e-6
-"""A loss of less is taken for this."""
 UNCHANGED = 1e-4
 """By how much outputs may differ without units that are said to be of no use."""
 

@@ -221,10 +221,10 @@ class Grower:
             metric: as it was before.
         """
         self._close(metric)
-        count = 0
-        for count, change in enumerate(changes, start=1):  # noqa: B007 - their number is needed
+        new = tuple(changes)
+        for change in new:
             self.nursery.admit(change)
-        self._ages.forget(len(self.living.edits) - count)
+        self._ages.forget(len(self.living.edits) - len(new))
         self._ages.see(len(self.living.edits), self._course.epoch)
         self._course.restart()
 
@@ -468,7 +468,7 @@ class Grower:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave; the model has to be as it was by then."""
         self._course = Course.of(state["course"])
-        self._ages = Ages(state["ages"])
+        self._ages = Ages(state.get("ages", ()))  # older checkpoints: all are given time anew
         self._sampling.flops_a_mac = state["flops_a_mac"]
         self._looks = [Look(**look) for look in state["looks"]]
         self._idle, self._waits = state["idle"], state["waits"]

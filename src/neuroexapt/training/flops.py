@@ -36,9 +36,8 @@ def training_flops(
     each multiply-accumulate. A kernel that gives all gradients at once, as those of an LSTM, is
     counted with all. What is done element by element (norms, activations) is not: it is a small
     part, and no two counters agree on it. Nor is the optimiser's step, which isn't part of training
-    on one sample: under Muon, whose steps multiply matrices, it comes to 0.6 % of the rest for an
-    airbench network of width 16 at batches of 500, to 3.5 % at width 72, and to more at smaller
-    batches and images.
+    on one sample: under Muon, whose steps multiply matrices once a batch, it is small beside large
+    batches of images only, and the larger the wider the network.
 
     A model that looks at values, which fake tensors do not have, is copied and run for real.
 
