@@ -34,6 +34,7 @@ from neuroexapt.runs.evolution_session import (
 from neuroexapt.runs.evolution_summary import EvolutionSummary, summarise_evolution
 from neuroexapt.runs.folder import (
     RunFolder,
+    command_again,
     find_run,
     forget_after,
     load_checkpoint,
@@ -236,13 +237,7 @@ def _reopen(
 
 def _begin_again(folder: RunFolder, config: EvolutionRunConfig, log: EventLog) -> TrackedEvolution:
     """Start one that was broken off before its first checkpoint; never one that had evolved."""
-    events = read_events(folder.events)
-    if any(event["event"] not in ("start", "resume") for event in events):
-        raise RunError(
-            f"{folder.path} has evolved, but holds no checkpoint; bring back its checkpoints, or "
-            "start a new run"
-        )
-    command = events[0].get("command") if events else None
+    command = command_again(folder, "evolved", "run")
     session = build_evolution(config)
     with _closed_on_failure(session):
         log.cut(0)

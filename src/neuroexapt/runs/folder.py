@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from neuroexapt.errors import RunError
 from neuroexapt.runs.checkpoint import Checkpoint, M, read_checkpoint, write_checkpoint
 from neuroexapt.runs.durable import TEMPORARY, remove_folder, replace_file, writing
-from neuroexapt.runs.events import EventLog, open_log
+from neuroexapt.runs.events import EventLog, open_log, read_events
 
 R = TypeVar("R", bound=BaseModel)
 _NAME = re.compile(r"(?:epoch|generation)-(\d+)")
@@ -149,6 +149,26 @@ def _in_use(path: Path) -> RunError:
     return RunError(
         f"{path} holds a run already; go on with it by --resume {path}, or give another folder"
     )
+
+
+def command_again(folder: RunFolder, done: str, what: str) -> str | None:
+    """The command that started what was broken off before its first checkpoint.
+
+    Args:
+        folder: without a checkpoint.
+        done: what it would have done by then, in words, such as "trained".
+        what: to start instead, in words.
+
+    Raises:
+        RunError: if it had done so: then its checkpoints are missing.
+    """
+    events = read_events(folder.events)
+    if any(event["event"] not in ("start", "resume") for event in events):
+        raise RunError(
+            f"{folder.path} has {done}, but holds no checkpoint; bring back its checkpoints, or "
+            f"start a new {what}"
+        )
+    return events[0].get("command") if events else None
 
 
 def find_run(path: Path) -> tuple[RunFolder, Path | None]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroexapt.errors import RunError, TrainingError
+from neuroexapt.errors import TrainingError
 from neuroexapt.runs.checkpoint import Progress
 from neuroexapt.runs.config import GrowConfig, moved, read_config
 from neuroexapt.runs.durable import to_json
@@ -11,6 +11,7 @@ from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.finish import train_to_end
 from neuroexapt.runs.folder import (
     RunFolder,
+    command_again,
     find_run,
     forget_after,
     load_checkpoint,
@@ -187,12 +188,6 @@ def _reopen(folder: RunFolder, path: Path | None, config: GrowConfig, log: Event
 
 def _begin_again(folder: RunFolder, config: GrowConfig, log: EventLog) -> Run:
     """Start a run that was broken off before its first checkpoint; never one that had trained."""
-    events = read_events(folder.events)
-    if any(event["event"] not in ("start", "resume") for event in events):
-        raise RunError(
-            f"{folder.path} has trained, but holds no checkpoint; bring back its checkpoints, or "
-            "start a new run"
-        )
-    command = events[0].get("command") if events else None
+    command = command_again(folder, "trained", "run")
     log.cut(0)
     return _begin(folder, build(config), log, command)

@@ -16,6 +16,7 @@ from neuroexapt.runs.durable import replace_file, to_json
 from neuroexapt.runs.events import EventLog, open_log, read_events
 from neuroexapt.runs.folder import (
     RunFolder,
+    command_again,
     find_run,
     forget_after,
     load_checkpoint,
@@ -239,16 +240,10 @@ def _find(path: Path) -> tuple[RunFolder, Path | None]:
 
 def _begin_again(folder: RunFolder, config: SearchRunConfig, log: EventLog) -> TrackedSearch:
     """Start one that was broken off before its first checkpoint; never one that had searched."""
-    events = read_events(folder.events)
-    if any(event["event"] not in ("start", "resume") for event in events):
-        raise RunError(
-            f"{folder.path} has searched, but holds no checkpoint; bring back its checkpoints, or "
-            "start a new search"
-        )
-    command = events[0].get("command") if events else None
-    log.cut(0)
+    command = command_again(folder, "searched", "search")
     session = build_search(config)
     check_reach(session.searching, session.train)
+    log.cut(0)
     return _begin(folder, session, log, command)
 
 
