@@ -1803,6 +1803,47 @@ def vit_multihead() -> Family:
     return Family("vit_multihead", ViTMultihead, noise(4, 3, 8, 8), growable, frozen)
 
 
+class TransformerClassifier(nn.Module):
+    def __init__(self, vocabulary=20, d_model=8):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, d_model)
+        layer = nn.TransformerEncoderLayer(d_model, 2, dim_feedforward=12, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=2)
+        self.classifier = nn.Linear(d_model, 3)
+
+    def forward(self, x):
+        return self.classifier(self.encoder(self.embedding(x)).mean(1))
+
+
+def transformer_encoder() -> Family:
+    growable = ("encoder.layers.0.linear1", "encoder.layers.1.linear1")
+    frozen = {"embedding": "MultiheadAttention", "classifier": "output"}
+    example = tokens(4, 7, vocabulary=20)
+    return Family("transformer_encoder", TransformerClassifier, example, growable, frozen)
+
+
+class Seq2Seq(nn.Module):
+    def __init__(self, d_model=8):
+        super().__init__()
+        self.transformer = nn.Transformer(
+            d_model, 2, 1, 1, dim_feedforward=12, activation="gelu", batch_first=True
+        )
+        self.out = nn.Linear(d_model, 5)
+
+    def forward(self, src, tgt):
+        mask = nn.Transformer.generate_square_subsequent_mask(5)
+        return self.out(self.transformer(src, tgt, tgt_mask=mask, tgt_is_causal=True))
+
+
+def transformer_seq2seq() -> Family:
+    def example() -> Example:
+        return noise(4, 7, 8)(), noise(4, 5, 8, seed=1)()
+
+    growable = ("transformer.encoder.layers.0.linear1", "transformer.decoder.layers.0.linear1")
+    frozen = {"out": "output"}
+    return Family("transformer_seq2seq", Seq2Seq, example, growable, frozen)
+
+
 class FeedForward(nn.Module):
     def __init__(self, dim, hidden_dim):
         super().__init__()
@@ -2491,6 +2532,8 @@ FAMILIES: tuple[Family, ...] = tuple(
         convnext_batch_norm,
         vit,
         vit_multihead,
+        transformer_encoder,
+        transformer_seq2seq,
         decoder,
         mlp_mixer,
         conv1d,

@@ -17,6 +17,7 @@ from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
 from neuroexapt.graph.parts import Parts, num_parts
 from neuroexapt.graph.state import preserve_state, restore_state
+from neuroexapt.graph.transformers import plain_forward
 
 Leaf: TypeAlias = str | type[nn.Module]
 
@@ -61,7 +62,7 @@ class LeafTracer(fx.Tracer):
     """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
-        """Modules named or typed in `leaves` stay whole, as those of torch.nn do."""
+        """Modules named or typed in `leaves` stay whole, as most of those of torch.nn do."""
         super().__init__(autowrap_functions=CREATORS, param_shapes_constant=True)
         self._autowrap_search.append(torch)  # users write torch.zeros, seldom zeros alone
         self.leaves = tuple(leaves)
@@ -70,6 +71,7 @@ class LeafTracer(fx.Tracer):
         self.untrained: dict[str, None] = {}
         self._with_gradients = torch.is_grad_enabled()
         self._entered: list[tuple[str, bool]] = [("", self._with_gradients)]
+        self._opened: set[str] = set()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A proxy, with a length where the number of parts is known."""
@@ -84,11 +86,16 @@ class LeafTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves of torch.nn and those asked for."""
-        asked = any(
-            module_qualified_name == leaf if isinstance(leaf, str) else isinstance(m, leaf)
-            for leaf in self.leaves
+        if module_qualified_name in self._opened:
+            return False
+        return self._is_asked_for(m, module_qualified_name) or super().is_leaf_module(
+            m, module_qualified_name
         )
-        return asked or super().is_leaf_module(m, module_qualified_name)
+
+    def _is_asked_for(self, m: nn.Module, name: str) -> bool:
+        return any(
+            name == leaf if isinstance(leaf, str) else isinstance(m, leaf) for leaf in self.leaves
+        )
 
     def call_module(
         self,
@@ -106,6 +113,10 @@ class LeafTracer(fx.Tracer):
             name = self.path_of_module(m)
         except NameError:
             return forward(*args, **kwargs)
+        plain = None if self._is_asked_for(m, name) else plain_forward(m, args, kwargs)
+        if plain is not None:
+            forward = plain
+            self._opened.add(name)
         self._entered.append((name, torch.is_grad_enabled()))
         try:
             return super().call_module(m, forward, args, kwargs)
