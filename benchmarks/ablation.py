@@ -4,9 +4,10 @@ python benchmarks/ablation.py run --data-dir PATH [--worker 0 --of 2] [--seeds 3
 python benchmarks/ablation.py sum
 
 `run` grows `narrow` on CIFAR-10 by each policy and seed until 1e13 training FLOPs are spent,
-sensing and edits included; one file a run in benchmarks/results/ablation, and what is there isn't
-run again. A run that was broken off goes on from its newest checkpoint. The test images are read
-once, at each run's end; nothing was chosen by them. `sum` writes summary.json.
+sensing and edits included, and trains it and two larger networks without growth for as much; one
+file a run in benchmarks/results/ablation, and what is there isn't run again. A run that was broken
+off goes on from its newest checkpoint. The test images are read once, at each run's end; nothing
+was chosen by them. `sum` writes summary.json.
 """
 
 import argparse
@@ -28,54 +29,70 @@ from neuroexapt.runs import Summary, configure, read_events
 FOLDER = RESULTS / "ablation"
 RUNS = Path(__file__).parent.parent / "runs" / "ablation"
 MAX_FLOPS = 1e13
+CURVE = ("flops", "val_accuracy", "val_loss", "params", "macs")
 GROWTH = {"every": 3, "until": 0.6, "pace": 1.6, "max_edits": 4}
 UNPRUNED = ("widen", "deepen", "connect", "attend", "activate")
-ARMS: Mapping[str, dict[str, Any] | None] = {
+GROWN: Mapping[str, dict[str, Any]] = {
     "arbiter": {"policy": "arbiter"},
-    "none": None,
-    "entropy": {"policy": "entropy"},
     "random": {"policy": "random"},
+    "entropy": {"policy": "entropy"},
+    "correlation": {"policy": "correlation"},
     "breakthrough": {"policy": "breakthrough", "timing": "plateau", "plateau_window": 5},
     "arbiter-plateau": {"policy": "arbiter", "timing": "plateau", "plateau_window": 5},
-    "correlation": {"policy": "correlation"},
     "arbiter-gain": {"policy": "arbiter", "timing": "gain"},
     "arbiter-unpruned": {"policy": "arbiter", "kinds": UNPRUNED},
 }
-"""Name -> growth settings beside the common ones; None for the seed network as it is."""
+"""Name -> growth settings beside the common ones."""
+FIXED: Mapping[str, str] = {"none": "narrow", "doubled": "doubled", "tapered": "tapered"}
+"""Name -> network that is trained as it is: the seed network, and two that anybody might try."""
+ARMS = ("none", *GROWN, "doubled", "tapered")
 
 
 def narrow(num_classes: int, in_channels: int) -> nn.Module:
     """Four convolutions of 8 to 24 channels on 16 x 16 to 4 x 4 positions."""
+    return _of_widths((8, 12, 16, 24), num_classes, in_channels)
 
+
+def doubled(num_classes: int, in_channels: int) -> nn.Module:
+    """All of the seed network's layers twice as wide."""
+    return _of_widths((16, 24, 32, 48), num_classes, in_channels)
+
+
+def tapered(num_classes: int, in_channels: int) -> nn.Module:
+    """Wider the fewer positions there are."""
+    return _of_widths((12, 24, 64, 128), num_classes, in_channels)
+
+
+def _of_widths(widths: tuple[int, int, int, int], num_classes: int, in_channels: int) -> nn.Module:
     def unit(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
         conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
 
+    first, second, third, last = widths
     return nn.Sequential(
-        *unit(in_channels, 8, stride=2),
-        *unit(8, 12),
+        *unit(in_channels, first, stride=2),
+        *unit(first, second),
         nn.MaxPool2d(2),
-        *unit(12, 16),
+        *unit(second, third),
         nn.MaxPool2d(2),
-        *unit(16, 24),
+        *unit(third, last),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(24, num_classes),
+        nn.Linear(last, num_classes),
     )
 
 
 def settings(arm: str, seed: int, data_dir: Path) -> dict[str, Any]:
     """A run's configuration."""
-    own = ARMS[arm]
     return {
         "data": "cifar10",
         "data_dir": str(data_dir),
-        "model": "ablation:narrow",
+        "model": f"ablation:{FIXED.get(arm, 'narrow')}",
         "max_flops": MAX_FLOPS,
         "seed": seed,
         "threads": 1,
         "checkpoint_seconds": 60,
-        "growth": False if own is None else GROWTH | own,
+        "growth": GROWTH | GROWN[arm] if arm in GROWN else False,
     }
 
 
@@ -93,14 +110,13 @@ def run(arm: str, seed: int, data_dir: Path) -> None:
     epochs = [event for event in events if event["event"] == "epoch"]
     edits = [event for event in events if event["event"] == "edit"]
     outcomes = {event["number"]: event for event in events if event["event"] == "outcome"}
-    shown = ("flops", "val_accuracy", "val_loss", "params", "macs")
     path.parent.mkdir(parents=True, exist_ok=True)
     measured = {
         "provenance": provenance(),
         "arm": arm,
         "settings": {k: v for k, v in given.items() if k != "data_dir"},
         "summary": summary.model_dump(mode="json", exclude={"command", "machine", "versions"}),
-        "curve": [[epoch[name] for name in shown] for epoch in epochs],
+        "curve": [[epoch[name] for name in CURVE] for epoch in epochs],
         "edits": [
             {
                 "epoch": edit["epoch"],
@@ -119,23 +135,42 @@ def run(arm: str, seed: int, data_dir: Path) -> None:
 
 def summed() -> dict[str, Any]:
     """What each arm came to over its seeds."""
+    runs = {
+        arm: {run["summary"]["seed"]: run for run in map(read, FOLDER.glob(f"{arm}-seed*.json"))}
+        for arm in ARMS
+    }
     arms: dict[str, Any] = {}
-    for arm in ARMS:
-        paths = sorted(FOLDER.glob(f"{arm}-seed*.json"))
-        found = [json.loads(path.read_text()) for path in paths]
-        if not found:
+    for arm, of_seed in runs.items():
+        if not of_seed:
             continue
+        found = [of_seed[seed] for seed in sorted(of_seed)]
         sums = [run["summary"] for run in found]
         kinds = Counter(edit["edit"]["kind"] for run in found for edit in run["edits"])
+        both = sorted(of_seed.keys() & runs["arbiter"].keys()) if arm != "arbiter" else []
         arms[arm] = {
             "test_accuracy": spread([item["test_accuracy"] for item in sums]),
             "val_accuracy": spread([item["val_accuracy"] for item in sums]),
+            "val_loss": spread([last_loss(run) for run in found]),
+            "above_arbiter": spread(
+                [last_loss(of_seed[seed]) - last_loss(runs["arbiter"][seed]) for seed in both]
+            )
+            if both
+            else None,
             "params": fmean(item["params_final"] for item in sums),
             "macs": fmean(item["macs_final"] for item in sums),
             "growth_flops_share": max(item["growth_flops_share"] for item in sums),
             "edits": {kind: number / len(found) for kind, number in kinds.most_common()},
         }
     return {"max_flops": MAX_FLOPS, "growth": GROWTH, "arms": arms}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def last_loss(run: Mapping[str, Any]) -> float:
+    """On the validation images, at the end."""
+    return float(run["curve"][-1][CURVE.index("val_loss")])
 
 
 def main() -> None:
