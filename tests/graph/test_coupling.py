@@ -10,7 +10,7 @@ from families import FAMILIES, Family
 from tolerance import built, example_of
 from torch import Tensor, nn
 
-from neuroexapt import ChannelGroup, LivingModel
+from neuroexapt import ChannelGroup, LivingModel, Split, Widen
 from neuroexapt.graph import Role
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -380,6 +380,12 @@ def test_members_of_learned_scales_and_scalars():
         (lambda net, h: net.fc(F.normalize(h, dim=1)), "normalize"),
         (lambda net, h: net.fc(h.cumsum(1)), "cumsum"),
         (lambda net, h: net.fc(h.sort(1)[0]), "sort"),
+        (lambda net, h: net.fc(h.sort().values), "sort"),
+        (lambda net, h: net.fc(h.topk(6).values), "topk"),
+        (lambda net, h: net.fc(h.index_select(1, torch.tensor([5, 4, 3, 2, 1, 0]))), "select"),
+        (lambda net, h: net.fc(h - torch.var_mean(h, 1, keepdim=True)[1]), "var_mean"),
+        (lambda net, h: net.fc(h / torch.linalg.vector_norm(h)), "norm"),
+        (lambda net, h: net.fc(torch.addmm(net.fc.bias[:1], h, h.T @ h)), "multiplies"),
         (lambda net, h: net.fc(F.layer_norm(h, (6,))), "norm"),
         (lambda net, h: net.fc(F.dropout(h, 0.0) + torch.randn_like(h)), "randn_like"),
         (lambda net, h: net.fc(F.dropout(h, 0.1, True)), "mask"),
@@ -393,6 +399,57 @@ def test_group_is_frozen_with_reason(forward, word):
     group = groups_of(model, noise(8, 4))["a"]
     assert group.frozen is not None
     assert word in group.frozen
+
+
+def unpacked(h: Tensor) -> Tensor:
+    largest, where = torch.max(h, 2)
+    return torch.where(where > 0, largest, 0.5 * largest)
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [
+        lambda h: h.max(dim=2).values,
+        unpacked,
+        lambda h: h.median(dim=2).values,
+        lambda h: h.topk(2, dim=2).values.mean(2),
+        lambda h: torch.sort(h, 2, descending=True).values[:, :, 0],
+        lambda h: h.kthvalue(2, 2).values,
+        lambda h: h.cummax(2).values[:, :, -1],
+        lambda h: torch.std_mean(h, 2)[0],
+        lambda h: torch.linalg.vector_norm(h, dim=2),
+        lambda h: h.unfold(2, 3, 1).amax((2, 3)),
+        lambda h: h.index_select(2, torch.tensor([3, 1])).sum(2),
+        lambda h: torch.nansum(h, 2),
+    ],
+)
+def test_channels_pass_what_mixes_positions(pooled):
+    model = Net(lambda net, x: net.fc(pooled(net.a(x))), a=nn.Conv1d(3, 6, 1), fc=nn.Linear(6, 2))
+    living = LivingModel(model, noise(8, 3, 5))
+    assert living.group("a").frozen is None
+    assert living.apply(Split(group="a", units=(1, 4))).max_error < 1e-6
+    assert living.apply(Widen(group="a", count=3)).max_error < 1e-6
+
+
+def test_members_of_a_product_with_a_bias():
+    """As in the layers of GPT-2, whose weights are inputs times outputs."""
+    model = Net(
+        lambda net, x: net.fc(torch.addmm(net.shift, net.a(x), net.weight).relu()),
+        a=nn.Linear(4, 6),
+        weight=nn.Parameter(noise(6, 5)),
+        shift=nn.Parameter(noise(5)),
+        fc=nn.Linear(5, 2),
+    )
+    living = LivingModel(model, noise(8, 4))
+    found = {group.name: group for group in living.groups}
+    assert members_of(found["a"])["weight", 0] == (C, [0, 1, 2, 3, 4, 5])
+    assert members_of(found["weight"]) == {
+        ("weight", 1): (P, [0, 1, 2, 3, 4]),
+        ("shift", 0): (R, [0, 1, 2, 3, 4]),
+        ("fc.weight", 1): (C, [0, 1, 2, 3, 4]),
+    }
+    for name in ("a", "weight"):
+        assert living.apply(Split(group=name, units=(0, 2))).max_error < 1e-6
 
 
 def parts_of(net, h, size):

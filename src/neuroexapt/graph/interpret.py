@@ -14,6 +14,8 @@ from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, method_of, module_r
 from neuroexapt.graph.value import Value
 
 Environment: TypeAlias = dict[fx.Node, Any]
+FIELDS = ("values", "indices")
+"""What torch calls the two outcomes of `max`, `sort` and the like."""
 
 
 def where(node: fx.Node) -> str:
@@ -139,6 +141,8 @@ class Interpretation:
 
     def _getattr(self, call: Call) -> Any:
         value, name = call.args[0], call.args[1]
+        if isinstance(value, tuple):
+            return value[FIELDS.index(name)] if name in FIELDS else unknown(call)
         if name == "shape":
             return torch.Size(value.shape)
         if name == "ndim":

@@ -1,5 +1,7 @@
 """Linear maps: where channels are made and where they are read."""
 
+from typing import Any
+
 import numpy as np
 from torch import nn
 
@@ -52,6 +54,17 @@ def matmul(call: Call) -> Value:
     made = linear_map(call, value, value.ndim - 1, weight, 1, 0)
     kept = {dim: labels for dim, labels in value.axes.items() if dim < value.ndim - 1}
     return call.output(kept | {value.ndim - 1: made})
+
+
+def addmm(call: Call) -> Any:
+    """`addmm(bias, x, W)` with parameters is a linear map with a bias."""
+    bias = call.args[0]
+    value, weight = call.argument(1, "mat1"), call.argument(2, "mat2")
+    if not (weight.weight and bias.weight and bias.ndim == 1 and len(weight.axes) == 2):
+        return mixing(call)
+    made = linear_map(call, value, 1, weight, 1, 0)
+    with_bias(call, made, bias)
+    return call.output({dim: labels for dim, labels in value.axes.items() if dim == 0} | {1: made})
 
 
 def convolution(call: Call) -> Value:

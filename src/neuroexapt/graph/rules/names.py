@@ -41,9 +41,20 @@ MOVES = _words("""
 """Data movement."""
 
 REDUCTIONS = _words("""
-    sum mean amax amin max min var std prod logsumexp any all argmax argmin
+    sum mean amax amin max min var std prod logsumexp any all argmax argmin median nansum
+    nanmean nanmedian std_mean var_mean count_nonzero
 """)
 """Over some dimensions."""
+
+SCANS = _words("""
+    cumsum cumprod cummax cummin logcumsumexp
+""")
+"""Along one dimension, as long as it was."""
+
+ORDERINGS = _words("""
+    sort argsort
+""")
+"""Along one dimension, the last one unless said otherwise."""
 
 PRODUCTS = _words("""
     bmm einsum baddbmm scaled_dot_product_attention tensordot outer cdist

@@ -1,5 +1,6 @@
 """Reductions, pooling and resizing: positions may be mixed, channels may not."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,11 +80,22 @@ def pad(call: Call) -> Value:
     return positional(call, max(padded, default=-1) + 1)
 
 
-def along(call: Call) -> Value:
-    """Scans and normalisations along one dimension (cumsum, normalize)."""
-    value = call.value
-    dim = call.argument(2 if call.name.startswith("`normalize`") else 1, "dim", 1)
-    labels = value.axes.get(normal_dim(dim, value.ndim))
-    if labels is not None:
-        call.flow.freeze(labels, f"{call.name} mixes channels")
-    return call.output(value.axes)
+def along(place: int, default: int = -1) -> Callable[[Call], Any]:
+    """The rule for what mixes one dimension (scans, orderings, picks), and passes all others.
+
+    Args:
+        place: of the dimension among the arguments.
+        default: the dimension, where none is given.
+    """
+
+    def rule(call: Call) -> Any:
+        value = call.value
+        dim = normal_dim(call.argument(place, "dim", default), value.ndim)
+        axes = dict(value.axes)
+        if (labels := axes.pop(dim, None)) is not None:
+            call.flow.freeze(labels, f"{call.name} mixes channels")
+        if isinstance(call.meta, torch.Tensor):
+            return call.output(axes)
+        return tuple(sized(part, axes, call.name) for part in call.meta)
+
+    return rule

@@ -21,8 +21,10 @@ from neuroexapt.graph.rules.names import (
     CREATIONS,
     MOVES,
     OPERATORS,
+    ORDERINGS,
     PRODUCTS,
     REDUCTIONS,
+    SCANS,
     UNARY,
 )
 
@@ -69,7 +71,14 @@ FUNCTIONS: dict[Any, Rule] = {
     **_named(("matmul", "mm"), linear.matmul),
     **_named(("interpolate", "upsample"), reduce.resize),
     **_named(("pad",), reduce.pad),
-    **_named(("cumsum", "normalize", "logcumsumexp"), reduce.along),
+    **_named(("addmm",), linear.addmm),
+    **_named(("normalize",), reduce.along(2, default=1)),
+    **_named(SCANS, reduce.along(1)),
+    **_named(ORDERINGS, reduce.along(1)),
+    **_named(("topk", "kthvalue"), reduce.along(2)),
+    **_named(("index_select",), reduce.along(1)),
+    torch.linalg.vector_norm: reduce.vector_norm,
+    torch.linalg.norm: reduce.vector_norm,
     **{
         function: reduce.pooling(spatial)
         for spatial in (1, 2, 3)
@@ -90,7 +99,9 @@ METHODS: dict[str, Rule] = {
     **dict.fromkeys(CREATIONS, each.creates),
     **dict.fromkeys(("softmax", "log_softmax"), norms.softmax),
     **dict.fromkeys(("matmul", "mm", "__matmul__"), linear.matmul),
-    **dict.fromkeys(("cumsum",), reduce.along),
+    **dict.fromkeys((*SCANS, *ORDERINGS, "index_select"), reduce.along(1)),
+    **dict.fromkeys(("topk", "kthvalue"), reduce.along(2)),
+    "unfold": movement.movement,
     "prelu": each.prelu,
     "norm": reduce.vector_norm,
     **{f"__{name}__": each.elementwise for name in ("add", "radd", "mul", "rmul", "sub", "rsub")},
