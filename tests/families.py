@@ -1822,28 +1822,6 @@ def transformer_encoder() -> Family:
     return Family("transformer_encoder", TransformerClassifier, example, growable, frozen)
 
 
-class Seq2Seq(nn.Module):
-    def __init__(self, d_model=8):
-        super().__init__()
-        self.transformer = nn.Transformer(
-            d_model, 2, 1, 1, dim_feedforward=12, activation="gelu", batch_first=True
-        )
-        self.out = nn.Linear(d_model, 5)
-
-    def forward(self, src, tgt):
-        mask = nn.Transformer.generate_square_subsequent_mask(5)
-        return self.out(self.transformer(src, tgt, tgt_mask=mask, tgt_is_causal=True))
-
-
-def transformer_seq2seq() -> Family:
-    def example() -> Example:
-        return noise(4, 7, 8)(), noise(4, 5, 8, seed=1)()
-
-    growable = ("transformer.encoder.layers.0.linear1", "transformer.decoder.layers.0.linear1")
-    frozen = {"out": "output"}
-    return Family("transformer_seq2seq", Seq2Seq, example, growable, frozen)
-
-
 class FeedForward(nn.Module):
     def __init__(self, dim, hidden_dim):
         super().__init__()
@@ -2533,7 +2511,6 @@ FAMILIES: tuple[Family, ...] = tuple(
         vit,
         vit_multihead,
         transformer_encoder,
-        transformer_seq2seq,
         decoder,
         mlp_mixer,
         conv1d,
