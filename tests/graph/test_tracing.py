@@ -639,6 +639,40 @@ def test_model_that_switches_gradients_off_itself_is_refused() -> None:
         LivingModel(Untrained(nn.Linear(4, 6)), torch.randn(3, 4))
 
 
+class Autocasting(nn.Module):
+    """Computes a part of itself in a type of its own, whatever is asked for around it."""
+
+    def __init__(self, inner: nn.Module, enabled: bool) -> None:
+        super().__init__()
+        self.inner = inner
+        self.enabled = enabled
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.enabled):
+            return self.inner(x.float()).float()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_part_that_enters_autocast_stays_whole_and_grows(enabled: bool) -> None:
+    inner = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5))
+    model = nn.Sequential(Autocasting(inner, enabled), nn.Linear(5, 2))
+    living = LivingModel(copy.deepcopy(model), noise(3, 4))
+    assert "0" in {str(node.target) for node in living.graph_module.graph.nodes}
+    for around in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=around):
+            assert torch.equal(living(noise(3, 4)), model(noise(3, 4)))
+    if not enabled:
+        assert living.apply(Split(group="0.inner.0", units=(2,))).max_error < 1e-6
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_model_that_enters_autocast_itself_is_refused(enabled: bool) -> None:
+    with pytest.raises(TraceError, match="itself enters autocast, which a graph"):
+        LivingModel(Autocasting(nn.Linear(4, 6), enabled), noise(3, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert LivingModel(nn.Linear(4, 6), noise(3, 4))(noise(3, 4)).dtype == torch.bfloat16
+
+
 def test_model_may_be_made_living_without_gradients() -> None:
     """What counts is what `forward` switches."""
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -51,11 +52,22 @@ CREATORS: tuple[Callable[..., Any], ...] = (
 """What makes a tensor from sizes: torch would run it at once, though the sizes are traced."""
 
 
+NO_GRADIENTS = (
+    "switches gradients off around parts with parameters, which a graph can't do; set "
+    "requires_grad_(False) on them"
+)
+AUTOCAST = "enters autocast, which a graph can't do; enter it around the call of the model"
+"""What a `forward` does that no graph can, and what could be done instead."""
+
+_Context: TypeAlias = tuple[bool, int]
+"""Whether there are gradients, and how many autocasts have been entered."""
+
+
 class LeafTracer(fx.Tracer):
     """A tracer that knows its leaves and remembers where it was when it failed.
 
     A graph has no contexts, so it also remembers whose `forward` keeps parameters from getting
-    gradients (`torch.no_grad`), in `untrained`.
+    gradients (`torch.no_grad`) or enters autocast, in `switching`.
 
     Buffers are read when the graph runs, as parameters are: what `forward` makes of them would
     otherwise be a constant.
@@ -68,9 +80,10 @@ class LeafTracer(fx.Tracer):
         self.leaves = tuple(leaves)
         self.path: list[str] = []
         self.failed_in: str | None = None
-        self.untrained: dict[str, None] = {}
-        self._with_gradients = torch.is_grad_enabled()
-        self._entered: list[tuple[str, bool]] = [("", self._with_gradients)]
+        self.switching: dict[str, str] = {}
+        self.num_autocasts = 0
+        self._outside = self._context()
+        self._entered: list[tuple[str, _Context]] = [("", self._outside)]
         self._opened: set[str] = set()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -117,7 +130,7 @@ class LeafTracer(fx.Tracer):
         if plain is not None:
             forward = plain
             self._opened.add(name)
-        self._entered.append((name, torch.is_grad_enabled()))
+        self._entered.append((name, self._context()))
         try:
             return super().call_module(m, forward, args, kwargs)
         except TRACING_FAILURES:
@@ -127,12 +140,17 @@ class LeafTracer(fx.Tracer):
             self._entered.pop()
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """As usual; what has parameters is noted where gradients are switched."""
-        if torch.is_grad_enabled() != self._with_gradients and self._has_parameters(kind, target):
+        """As usual; what is done where gradients or autocast are switched is noted."""
+        gradients, autocasts = self._context()
+        without = gradients != self._outside[0] and self._has_parameters(kind, target)
+        if without or autocasts != self._outside[1]:
             inside = reversed(self._entered)
-            owner = next(path for path, entered in inside if entered == self._with_gradients)
-            self.untrained[owner] = None
+            owner = next(path for path, entered in inside if entered == self._outside)
+            self.switching[owner] = NO_GRADIENTS if without else AUTOCAST
         return super().create_node(kind, target, *args, **kwargs)
+
+    def _context(self) -> _Context:
+        return torch.is_grad_enabled(), self.num_autocasts
 
     def _has_parameters(self, kind: str, target: Any) -> bool:
         if kind == "get_attr":
@@ -203,14 +221,13 @@ def trace(
         )
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
-        untrained = [*train.untrained, *evaluation.untrained]  # type: ignore[attr-defined]
-        if "" in untrained:
+        switching = train.switching | evaluation.switching  # type: ignore[attr-defined]
+        if "" in switching:
             raise TraceError(
-                f"the forward of {type(model).__name__} itself switches gradients off around parts "
-                "with parameters, which a graph can't do; set requires_grad_(False) on them, or "
-                "put that part into a submodule, which is then kept whole"
+                f"the forward of {type(model).__name__} itself {switching['']}, or put that part "
+                "into a submodule, which is then kept whole"
             )
-        culprits = list(dict.fromkeys((*culprits, *untrained)))
+        culprits = list(dict.fromkeys((*culprits, *switching)))
         if not culprits:
             return _joined(model, train, evaluation, modes)
         if "" in culprits:
@@ -260,7 +277,8 @@ def _trace_once(
     put_in_mode(model, training, modes)
     absent = _absent_inputs(model, given)
     try:
-        graph = tracer.trace(model, absent or None)
+        with _counting_autocasts(tracer):
+            graph = tracer.trace(model, absent or None)
         made = {**vars(model), **model._buffers}
     except TRACING_FAILURES as error:
         raise _explained(model, tracer, error) from error
@@ -268,13 +286,37 @@ def _trace_once(
         restore_state(state)
     constants = {name: value for name, value in made.items() if name not in known}
     graph.constants = constants  # type: ignore[attr-defined]  # tensors made inside forward
-    graph.untrained = tuple(tracer.untrained)  # type: ignore[attr-defined]
+    graph.switching = tracer.switching  # type: ignore[attr-defined]
     _drop_inputs(graph, absent)
     for node in graph.nodes:
         if node.target in CREATORS:
             node.meta.pop("is_wrapped", None)  # which only functions of a module's own can be
     graph.eliminate_dead_code(_has_effects)
     return graph
+
+
+@contextmanager
+def _counting_autocasts(tracer: LeafTracer) -> Iterator[None]:
+    """Let the tracer know how many autocasts are entered, switched on or off.
+
+    torch's own state doesn't tell one that is switched off where none was on.
+    """
+    autocast: Any = torch.autocast
+    enter, leave = autocast.__enter__, autocast.__exit__
+
+    def entering(self: Any) -> Any:
+        tracer.num_autocasts += 1
+        return enter(self)
+
+    def leaving(self: Any, *error: Any) -> Any:
+        tracer.num_autocasts -= 1
+        return leave(self, *error)
+
+    autocast.__enter__, autocast.__exit__ = entering, leaving
+    try:
+        yield
+    finally:
+        autocast.__enter__, autocast.__exit__ = enter, leave
 
 
 def _has_effects(node: fx.Node) -> bool:
