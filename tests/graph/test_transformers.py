@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from neuroexapt import LivingModel, Widen
 
+nested_is_a_prototype = pytest.mark.filterwarnings(
+    "ignore:The PyTorch API of nested tensors is in prototype stage"
+)
+
 LENGTH, BATCH, WIDTH = 6, 8, 8
 CAUSAL = nn.Transformer.generate_square_subsequent_mask(LENGTH)
 PADDING = torch.arange(LENGTH) >= torch.tensor([[6], [4], [3], [6], [5], [6], [2], [4]])
@@ -108,6 +112,22 @@ def test_transformers_compute_the_same_before_and_after_they_grow(name: str) -> 
     torch.testing.assert_close(computed(living, inputs, False), computed(model, inputs, False))
 
 
+@nested_is_a_prototype
+def test_encoder_that_packs_says_how_it_could_grow() -> None:
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(9, WIDTH)
+            self.encoder = encoder(nested=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.encoder(self.embedding(x), src_key_padding_mask=x == 0)[:, 0]
+
+    torch.manual_seed(0)
+    living = LivingModel(Classifier(), torch.randint(1, 9, (BATCH, LENGTH)))
+    assert "enable_nested_tensor=False" in living.group("embedding").frozen
+
+
 class Own(nn.TransformerEncoderLayer):
     """Computes something else than what it inherits."""
 
@@ -115,7 +135,7 @@ class Own(nn.TransformerEncoderLayer):
         return super().forward(src) * 2
 
 
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+@nested_is_a_prototype
 @pytest.mark.parametrize(
     ("build", "leaves"),
     [

@@ -153,7 +153,7 @@ def unknown(call: Call) -> Any:
     """No rule: every channel that it meets is frozen, and followed no further."""
     reason = f"{call.name} has no rule"
     if call.module is not None:
-        reason = f"{call.name} ({type(call.module).__name__}) has no rule"
+        reason = f"{call.name} ({type(call.module).__name__}) has no rule{_advice(call.module)}"
     elif isinstance(call.target, type):
         reason = f"{call.name} packs them into an object, which a plain tuple would not hide"
     for value in call.values():
@@ -165,6 +165,13 @@ def unknown(call: Call) -> Any:
             call.flow.freeze(made, reason)
             break
     return unlabelled(call.meta, call.name)
+
+
+def _advice(module: nn.Module) -> str:
+    """How a module could be followed."""
+    if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+        return " where it packs what isn't padding; with enable_nested_tensor=False it would grow"
+    return ""
 
 
 def module_rule(module: nn.Module) -> Rule | None:
