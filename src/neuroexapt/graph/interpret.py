@@ -117,6 +117,8 @@ class Interpretation:
                 return args[0].ndim
             if name == "numel":
                 return torch.Size(args[0].shape).numel()
+            if isinstance(call.meta, bool):  # of what type it is
+                return call.meta
             return _applied(METHODS.get(name), call)
         return getattr(args[0], name)(*args[1:], **kwargs)
 
@@ -128,6 +130,10 @@ class Interpretation:
             return self._getattr(call)
         if node.target is operator.getitem and not isinstance(args[0], Value):
             return args[0][args[1]]
+        if node.target is torch._assert and not has_values and not args[0]:
+            raise Mismatch(f"with one channel more, {str(args[1]).partition(',')[0]}")
+        if has_values and isinstance(call.meta, bool):
+            return call.meta
         if has_values:
             return _applied(FUNCTIONS.get(node.target), call)
         if isinstance(call.meta, torch.Tensor):

@@ -102,7 +102,8 @@ class LivingModel(nn.Module):
         check_leaves(model, whole)
         modes = own_modes(model, whole)
         expected = reference(model, inputs, modes)
-        traced = trace(model, whole, given_names(model, inputs), modes)
+        example = by_name(model, inputs)
+        traced = trace(model, whole, given_names(model, inputs), modes, example)
         _check_names(traced)
         self._edits = ()
         self.example_inputs = inputs

@@ -1,6 +1,7 @@
 """Record, at every node, what it gave for the example input: without computing anything."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._pytree import tree_map_only
 
 from neuroexapt.errors import TraceError
+from neuroexapt.graph.admission import by_name
 from neuroexapt.graph.flops import counting
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.leaf import Contents, Seen, contents, looked_into
@@ -161,7 +163,7 @@ class _Recorder(fx.Interpreter):
 
     def _looked_into(self, leaf: _Leaf) -> tuple[fx.GraphModule, ...]:
         with self.mode:
-            graphs = subgraphs(leaf.module)
+            graphs = subgraphs(leaf.module, by_name(leaf.module, leaf.inputs))
         for graph_module in graphs:
             inside = _Recorder(graph_module, self.mode)
             inside.run(*ordered(graph_module, leaf.inputs))
@@ -178,10 +180,10 @@ def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
     return tree_map_only(torch.Tensor, mode.from_tensor, output)
 
 
-def subgraphs(leaf: nn.Module) -> tuple[fx.GraphModule, ...]:
+def subgraphs(leaf: nn.Module, example: Mapping[str, Any]) -> tuple[fx.GraphModule, ...]:
     """A leaf's graphs in train and in eval mode; none where it can't be traced."""
     try:
-        return trace_in_mode(leaf, training=True), trace_in_mode(leaf, training=False)
+        return tuple(trace_in_mode(leaf, training, example) for training in (True, False))
     except TraceError:
         return ()
 

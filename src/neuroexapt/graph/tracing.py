@@ -1,9 +1,10 @@
 """See a model as a graph, without losing the difference between train and eval mode."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch.fx.proxy import TraceError as FxTraceError
 from neuroexapt.errors import TraceError
 from neuroexapt.graph.assemble import aliases, assemble, attribute
 from neuroexapt.graph.blame import blame, remedy
+from neuroexapt.graph.branches import Branches, guarded
 from neuroexapt.graph.bymode import ByMode
 from neuroexapt.graph.modes import NO_OWN, OwnModes, own_modes, put_in_mode
 from neuroexapt.graph.parts import Parts, num_parts
@@ -52,6 +54,7 @@ CREATORS: tuple[Callable[..., Any], ...] = (
 """What makes a tensor from sizes: torch would run it at once, though the sizes are traced."""
 
 
+NO_EXAMPLE: Mapping[str, Any] = MappingProxyType({})
 NO_GRADIENTS = (
     "switches gradients off around parts with parameters, which a graph can't do; set "
     "requires_grad_(False) on them"
@@ -71,9 +74,12 @@ class LeafTracer(fx.Tracer):
 
     Buffers are read when the graph runs, as parameters are: what `forward` makes of them would
     otherwise be a constant.
+
+    Where `forward` goes one way or another by sizes or types, it goes as for the example, and the
+    graph refuses what would have gone another way.
     """
 
-    def __init__(self, leaves: Iterable[Leaf]) -> None:
+    def __init__(self, leaves: Iterable[Leaf], example: Mapping[str, Any] = NO_EXAMPLE) -> None:
         """Modules named or typed in `leaves` stay whole, as most of those of torch.nn do."""
         super().__init__(autowrap_functions=CREATORS, param_shapes_constant=True)
         self._autowrap_search.append(torch)  # users write torch.zeros, seldom zeros alone
@@ -85,6 +91,9 @@ class LeafTracer(fx.Tracer):
         self._outside = self._context()
         self._entered: list[tuple[str, _Context]] = [("", self._outside)]
         self._opened: set[str] = set()
+        self._example = example
+        self._branches: Branches | None = None
+        self._deciding = False
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A proxy, with a length where the number of parts is known."""
@@ -96,6 +105,35 @@ class LeafTracer(fx.Tracer):
         if not isinstance(obj, Parts):
             return cast(Iterator[fx.Proxy], super().iter(obj))
         return (cast(fx.Proxy, cast(Any, obj)[index]) for index in range(obj.count))
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Whether a condition of the user's code holds, by the example where values don't matter.
+
+        Raises:
+            FxTraceError: where they do.
+        """
+        if self._branches is None:
+            self._branches = Branches(self.root, self._example, self._called)
+        self._deciding = True
+        try:
+            outcome = self._branches.outcome(obj.node)
+        finally:
+            self._deciding = False
+        if outcome is None:
+            return bool(super().to_bool(obj))
+        guarded(self, obj, outcome)
+        return outcome
+
+    def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a module gives in eval mode, in which statistics stay."""
+        modes = [(part, part.training) for part in module.modules()]
+        try:
+            for part, _ in modes:
+                part.training = False
+            return module(*args, **kwargs)
+        finally:
+            for part, training in modes:
+                part.training = training
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Leaves of torch.nn and those asked for."""
@@ -122,6 +160,8 @@ class LeafTracer(fx.Tracer):
         One that `forward` makes, such as a slice of a `Sequential`, is no part of the model: it is
         traced through.
         """
+        if self._deciding:
+            return forward(*args, **kwargs)
         try:
             name = self.path_of_module(m)
         except NameError:
@@ -161,6 +201,8 @@ class LeafTracer(fx.Tracer):
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
         """A proxy for a parameter or buffer, the value of anything else."""
+        if self._deciding:
+            return attr_val
         if not isinstance(attr_val, torch.Tensor) or isinstance(attr_val, nn.Parameter):
             return super().getattr(attr, attr_val, parameter_proxy_cache)
         names = [name for name, buffer in self.root.named_buffers() if buffer is attr_val]
@@ -199,6 +241,7 @@ def trace(
     leaves: Iterable[Leaf] = (),
     given: Iterable[str] | None = None,
     modes: OwnModes = NO_OWN,
+    example: Mapping[str, Any] = NO_EXAMPLE,
 ) -> fx.GraphModule:
     """Trace `model` in both modes and join the two graphs.
 
@@ -210,6 +253,7 @@ def trace(
         leaves: names or types of modules to keep whole.
         given: names of the inputs that will be given; the others keep their defaults.
         modes: where its parts have modes of their own; see `own_modes`.
+        example: name of an input -> a value, by which conditions on sizes and types are decided.
 
     Raises:
         TraceError: if `forward` can't be traced; names the module and the remedy.
@@ -217,7 +261,7 @@ def trace(
     asked = list(leaves)
     while True:
         train, evaluation = (
-            _trace_once(model, asked, mode, given, modes) for mode in (True, False)
+            _trace_once(model, asked, mode, given, modes, example) for mode in (True, False)
         )
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
@@ -238,14 +282,16 @@ def trace(
         asked.extend(culprits)
 
 
-def trace_in_mode(model: nn.Module, training: bool) -> fx.GraphModule:
+def trace_in_mode(
+    model: nn.Module, training: bool, example: Mapping[str, Any] = NO_EXAMPLE
+) -> fx.GraphModule:
     """What `model` does in one mode; everything it calls is shared with it.
 
     Raises:
         TraceError: as `trace` does.
     """
     modes = own_modes(model)
-    graph = _trace_once(model, [], training, None, modes)
+    graph = _trace_once(model, [], training, None, modes, example)
     return _joined(model, graph, graph, modes)
 
 
@@ -270,8 +316,9 @@ def _trace_once(
     training: bool,
     given: Iterable[str] | None,
     modes: OwnModes,
+    example: Mapping[str, Any],
 ) -> fx.Graph:
-    tracer = LeafTracer(leaves)
+    tracer = LeafTracer(leaves, example)
     state = preserve_state(model)
     known = {*vars(model), *model._buffers}
     put_in_mode(model, training, modes)

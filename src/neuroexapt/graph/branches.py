@@ -1,0 +1,95 @@
+"""Decide by the example which way a `forward` goes, where that depends on sizes and types only."""
+
+import operator
+import traceback
+from collections.abc import Callable, Mapping
+from os import sep
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._pytree import tree_leaves
+
+from neuroexapt.graph.assemble import attribute
+from neuroexapt.graph.inputs import FORWARD_FAILURES
+
+UNSTEADY = ("requires_grad", "grad", "grad_fn", "is_leaf")
+"""What tensors say of gradients: another time, it is something else."""
+
+
+class Branches:
+    """What the nodes of a graph in the making give for an example, without computing anything.
+
+    Args:
+        root: the model that is traced.
+        example: name of an input -> its value.
+        call: how to call a module of it while it is traced.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        example: Mapping[str, Any],
+        call: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any],
+    ) -> None:
+        self._root = root
+        self._example = example
+        self._call = call
+        self._values: dict[fx.Node, Any] = {}
+        found = [leaf for leaf in tree_leaves(dict(example)) if isinstance(leaf, FakeTensor)]
+        self._mode = found[0].fake_mode if found else FakeTensorMode(allow_non_fake_inputs=True)
+
+    def outcome(self, condition: fx.Node) -> bool | None:
+        """Whether a condition holds; None if that depends on the values of tensors."""
+        try:
+            with torch.no_grad(), self._mode:
+                value = self._value(condition)
+                return None if isinstance(value, Tensor) else bool(value)
+        except (*FORWARD_FAILURES, _UnsteadyError):
+            return None
+
+    def _value(self, node: fx.Node) -> Any:
+        if node not in self._values:
+            self._values[node] = self._computed(node)
+        return self._values[node]
+
+    def _computed(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._faked(self._example[str(node.target)])
+        if node.op == "get_attr":
+            return self._faked(attribute(self._root, str(node.target)))
+        args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), self._value)
+        if node.op == "call_module":
+            return self._call(self._root.get_submodule(str(node.target)), args, kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if node.target is getattr and args[1] in UNSTEADY:
+            raise _UnsteadyError
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _faked(self, item: Any) -> Any:
+        if isinstance(item, FakeTensor) or not isinstance(item, Tensor):
+            return item
+        return self._mode.from_tensor(item)
+
+
+class _UnsteadyError(Exception):
+    """A condition depends on gradients."""
+
+
+def guarded(tracer: fx.Tracer, condition: fx.Proxy, outcome: bool) -> None:
+    """Let a graph fail where a condition comes out differently than for the example."""
+    frames = traceback.extract_stack()
+    others = (f"{Path(torch.__file__).parent}{sep}", f"{Path(__file__).parents[1]}{sep}", "<")
+    own = [frame for frame in frames if not frame.filename.startswith(others)]
+    place = f"at {own[-1].filename}:{own[-1].lineno}" if own else "in its forward"
+    told = (
+        f"the condition {place} isn't {outcome}, as it was for the example_input; trace the model "
+        "with one like this"
+    )
+    holds: Any = condition
+    if not outcome:
+        holds = tracer.create_proxy("call_function", operator.not_, (condition,), {})
+    tracer.create_proxy("call_function", torch._assert, (holds, told), {})
