@@ -1,6 +1,8 @@
 """Tracing keeps what a model computes, in both modes, and leaves the model as it was."""
 
 import copy
+import pickle
+import random
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -673,6 +675,37 @@ def test_model_that_enters_autocast_itself_is_refused(enabled: bool) -> None:
         assert LivingModel(nn.Linear(4, 6), noise(3, 4))(noise(3, 4)).dtype == torch.bfloat16
 
 
+class Dropping(nn.Module):
+    """Leaves a layer out, now and then."""
+
+    def __init__(self, draw) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 6)
+        self.last = nn.Linear(6, 4)
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.draw() < 0.5:
+            return x
+        return x + self.last(self.first(x).relu())
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["python", "numpy"])
+def test_layers_dropped_by_other_random_numbers_go_on_being_dropped(draw) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), Dropping(draw), nn.Linear(4, 2))
+    living, x = LivingModel(model, noise(8, 3)), noise(8, 3)
+    living.train()
+    assert len({living(x).sum().item() for _ in range(40)}) == 2
+    assert "no rule" in living.group("0").frozen
+    with pytest.raises(TraceError, match="itself draws from Python's or NumPy's random numbers"):
+        LivingModel(Dropping(draw), noise(8, 4))
+
+
+def test_sparse_input_is_refused() -> None:
+    with pytest.raises(TraceError, match="a sparse tensor"):
+        LivingModel(nn.Linear(4, 3), torch.eye(4).to_sparse())
+
+
 def test_model_may_be_made_living_without_gradients() -> None:
     """What counts is what `forward` switches."""
     with torch.no_grad():
@@ -693,3 +726,55 @@ def test_what_has_no_parameters_may_be_computed_without_gradients() -> None:
 
     model, x = Scaled(), torch.randn(3, 4)
     torch.testing.assert_close(LivingModel(model, x)(x), model(x))
+
+
+# What checks may do with the example
+
+
+class Prepared(nn.Module):
+    """Prepares its inputs as not every number can be."""
+
+    def __init__(self, prepare, features: int) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.first = nn.Linear(features, 6)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(self.prepare(x)).tanh())
+
+
+class Table(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bags = nn.EmbeddingBag(20, 3)
+        self.tail = Prepared(lambda x: x, 3)
+
+    def forward(self, tokens: Tensor, offsets: Tensor) -> Tensor:
+        return self.tail(self.bags(tokens, offsets))
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (lambda: Prepared(torch.log1p, 3), torch.arange(24.0).view(8, 3)),
+        (lambda: Prepared(torch.sqrt, 3), torch.arange(6.0).view(2, 3)),
+        (
+            lambda: Prepared(lambda x: F.one_hot(x[:, 0].long(), 5).float(), 5),
+            torch.tensor([[0.0], [4.0], [2.0], [3.0], [1.0]]),
+        ),
+        (Table, (torch.arange(18), torch.arange(0, 18, 2))),
+    ],
+    ids=["log", "few samples", "one hot", "offsets"],
+)
+def test_model_that_takes_no_noise_is_checked_on_its_example(model, example) -> None:
+    torch.manual_seed(0)
+    living = LivingModel(model(), example)
+    group = next(group.name for group in living.groups if group.name.endswith("first"))
+    for of in (living, copy.deepcopy(living), pickle.loads(pickle.dumps(living))):
+        assert of.apply(Split(group=group, units=(1,))).max_error < 1e-6
+
+
+def test_model_that_gives_nan_on_its_example_is_refused() -> None:
+    with pytest.raises(TraceError, match="gives NaN on the example_input"):
+        LivingModel(Prepared(torch.log, 3), -torch.ones(8, 3))

@@ -1,6 +1,7 @@
 """Whether a model and its example fit each other and the traced graph."""
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -84,6 +85,11 @@ def _check_input(name: str, item: Any) -> None:
             f"{name} of the example_input is None; leave it out, so that it keeps the default that "
             "forward() gives it, and name the inputs after it: a dict of keyword inputs"
         )
+    elif isinstance(item, torch.Tensor) and item.layout != torch.strided:
+        raise TraceError(
+            f"{name} of the example_input is a sparse tensor, which can't be followed; give it "
+            "dense: x.to_dense()"
+        )
     elif not isinstance(item, torch.Tensor | int | float | complex | tuple):
         raise TraceError(
             f"{name} of the example_input is a {type(item).__name__}; give tensors and numbers, or "
@@ -112,20 +118,20 @@ def reference(model: nn.Module, inputs: Inputs, modes: OwnModes = NO_OWN) -> Any
     return run_in_mode(model, inputs, training=False, run=run_example, modes=modes)
 
 
-def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> None:
+def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expected: Any) -> Inputs:
     """Compare the traced graph with the model, in eval and in train mode.
+
+    Returns:
+        The inputs, which aren't varied from now on if the model doesn't take that: where it takes
+        logarithms of them, or looks up floating-point numbers.
 
     Raises:
         TraceError: if they differ, or the model gives NaN.
     """
-    varied = probe(inputs, seed=0)
-    for training in (False, True):
-        theirs = expected
-        if training:
-            theirs = _trained_output(model, inputs, varied, traced.meta["modes"])
-        if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(theirs)):
-            raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
-        ours = _traced_output(model, traced, varied if training else inputs, training)
+    _refuse_nan(model, expected)
+    inputs, varied, trained = _probed(model, inputs, traced.meta["modes"])
+    for training, given, theirs in ((False, inputs, expected), (True, varied, trained)):
+        ours = _traced_output(model, traced, given, training)
         error = relative_error(theirs, ours)
         if not error <= TRACED_TOLERANCE:
             raise TraceError(
@@ -133,6 +139,33 @@ def check_traced(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, expec
                 f"{'train' if training else 'eval'} mode (relative error {error:.1e}): its forward "
                 "depends on something besides its inputs; keep that part whole with leaves=(...)"
             )
+    return inputs
+
+
+def _probed(model: nn.Module, inputs: Inputs, modes: OwnModes) -> tuple[Inputs, Inputs, Any]:
+    """The inputs, as they may be varied; a probe made of them; and what the model gives for it.
+
+    Raises:
+        TraceError: if it has none, however the probe is made; why it hasn't for a varied one.
+    """
+    refused: TraceError | None = None
+    for is_varied in (True, False):
+        given = replace(inputs, is_varied=is_varied)
+        varied = probe(given, seed=0)
+        try:
+            output = _trained_output(model, inputs, varied, modes)
+            _refuse_nan(model, output)
+        except TraceError as error:
+            refused = refused or error
+        else:
+            return given, varied, output
+    assert refused is not None, "both were refused"
+    raise refused
+
+
+def _refuse_nan(model: nn.Module, output: Any) -> None:
+    if any(isinstance(part, torch.Tensor) and part.isnan().any() for part in leaves_of(output)):
+        raise TraceError(f"{type(model).__name__} gives NaN on the example_input")
 
 
 def _traced_output(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, training: bool) -> Any:

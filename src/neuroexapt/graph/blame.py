@@ -21,7 +21,8 @@ _REWRITES = {
         "sizes, which aren't known while tracing"
     ),
     r"item assignment": "write torch.where(...) or torch.cat(...) for x[...] = y",
-    r"^TypeError: (float|int|complex)\(\)": "keep it a tensor: x.mean() for float(x.mean())",
+    r"^TypeError: int\(\)": "write a // b for int(a / b), where these are sizes",
+    r"^TypeError: (float|complex)\(\)": "keep it a tensor: x.mean() for float(x.mean())",
 }
 """Pattern in an error -> what to write instead."""
 

@@ -2,9 +2,12 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
@@ -45,13 +48,26 @@ def run_in_mode(
     devices = [t.device for t in inputs.tensors if t.device.type == "cuda"]
     try:
         put_in_mode(model, training, modes)
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), _others_seeded():
             torch.manual_seed(0)
             return run(model, inputs.map(torch.clone))
     finally:
         restore_state(state)
         for buffer, before in buffers:
             buffer.copy_(before)
+
+
+@contextmanager
+def _others_seeded() -> Iterator[None]:
+    """Let Python's and NumPy's random numbers begin anew, and go on as before afterwards."""
+    python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002 - that users draw from
+    try:
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpys)  # noqa: NPY002
 
 
 def relative_error(expected: Any, actual: Any) -> float:

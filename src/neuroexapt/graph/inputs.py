@@ -26,10 +26,17 @@ ExampleInput: TypeAlias = Tensor | tuple[Any, ...] | dict[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Positional and keyword inputs of one forward pass."""
+    """Positional and keyword inputs of one forward pass.
+
+    Attributes:
+        args: by position.
+        kwargs: by name.
+        is_varied: whether checks may add noise, and draw indices anew: not all models take that.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    is_varied: bool = True
 
     def map(self, function: Any) -> "Inputs":
         """Apply a function to every tensor."""
@@ -37,7 +44,8 @@ class Inputs:
         def on_tensor(item: Any) -> Any:
             return function(item) if isinstance(item, Tensor) else item
 
-        return Inputs(tree_map(on_tensor, self.args), tree_map(on_tensor, self.kwargs))
+        args, kwargs = tree_map(on_tensor, self.args), tree_map(on_tensor, self.kwargs)
+        return Inputs(args, kwargs, self.is_varied)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -100,7 +108,8 @@ def probe(inputs: Inputs, seed: int, batch_size: int = PROBE_SIZE) -> Inputs:
     """Inputs like the example, but different from sample to sample, for checks.
 
     Floating-point inputs get noise of their own spread added; indices are drawn from the example's
-    range. A batch of fewer than `batch_size` samples is repeated.
+    range; unless the inputs aren't to be varied. A batch of fewer than `batch_size` samples is
+    repeated.
     """
     generator = torch.Generator().manual_seed(seed)
     size = inputs.batch_size
@@ -109,6 +118,8 @@ def probe(inputs: Inputs, seed: int, batch_size: int = PROBE_SIZE) -> Inputs:
         if tensor.ndim and tensor.shape[0] == size and size < batch_size:
             repeats = -(-batch_size // size)
             tensor = tensor.repeat(repeats, *[1] * (tensor.ndim - 1))
+        if not inputs.is_varied:
+            return tensor
         if tensor.is_floating_point():
             noise = torch.randn(tensor.shape, generator=generator).to(tensor)
             spread = tensor.std() if tensor.numel() > 1 else tensor.new_ones(())

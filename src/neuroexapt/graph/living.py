@@ -108,7 +108,7 @@ class LivingModel(nn.Module):
         self._edits = ()
         self.example_inputs = inputs
         self._adopt(traced)
-        check_traced(model, traced, inputs, expected)
+        self.example_inputs = check_traced(model, traced, inputs, expected)
 
     @classmethod
     @shielded()

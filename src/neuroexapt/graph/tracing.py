@@ -1,12 +1,14 @@
 """See a model as a graph, without losing the difference between train and eval mode."""
 
 import inspect
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.fx.proxy import ParameterProxy
@@ -60,6 +62,10 @@ NO_GRADIENTS = (
     "requires_grad_(False) on them"
 )
 AUTOCAST = "enters autocast, which a graph can't do; enter it around the call of the model"
+DRAWS = (
+    "draws from Python's or NumPy's random numbers, which a graph would do only once; draw from "
+    "torch's"
+)
 """What a `forward` does that no graph can, and what could be done instead."""
 
 _Context: TypeAlias = tuple[bool, int]
@@ -70,7 +76,8 @@ class LeafTracer(fx.Tracer):
     """A tracer that knows its leaves and remembers where it was when it failed.
 
     A graph has no contexts, so it also remembers whose `forward` keeps parameters from getting
-    gradients (`torch.no_grad`) or enters autocast, in `switching`.
+    gradients (`torch.no_grad`) or enters autocast, in `switching`; and who draws other random
+    numbers than torch's, since what they decide is decided once for all.
 
     Buffers are read when the graph runs, as parameters are: what `forward` makes of them would
     otherwise be a constant.
@@ -172,12 +179,21 @@ class LeafTracer(fx.Tracer):
             self._opened.add(name)
         self._entered.append((name, self._context()))
         try:
-            return super().call_module(m, forward, args, kwargs)
+            with self.noting_draws(name):
+                return super().call_module(m, forward, args, kwargs)
         except TRACING_FAILURES:
             self.failed_in = self.failed_in or name
             raise
         finally:
             self._entered.pop()
+
+    @contextmanager
+    def noting_draws(self, owner: str) -> Iterator[None]:
+        """Note the innermost module that draws random numbers of Python's or NumPy's."""
+        before, known = _drawn(), len(self.switching)
+        yield
+        if len(self.switching) == known and _drawn() != before:
+            self.switching[owner] = DRAWS
 
     def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """As usual; what is done where gradients or autocast are switched is noted."""
@@ -214,6 +230,13 @@ class LeafTracer(fx.Tracer):
             made = self.create_proxy("get_attr", name, (), {}, proxy_factory_fn=proxy)
             parameter_proxy_cache[name] = made
         return parameter_proxy_cache[name]
+
+
+def _drawn() -> tuple[object, ...]:
+    """How far Python's and NumPy's random numbers have been drawn."""
+    numpys = np.random.get_state(legacy=False)  # noqa: NPY002 - the one that users draw from
+    state = numpys["state"]
+    return random.getstate(), state["key"].tobytes(), state["pos"]
 
 
 class _BufferProxy(ParameterProxy):
@@ -292,6 +315,8 @@ def trace_in_mode(
     """
     modes = own_modes(model)
     graph = _trace_once(model, [], training, None, modes, example)
+    if DRAWS in graph.switching.values():  # type: ignore[attr-defined]
+        raise TraceError(f"the forward of {type(model).__name__} {DRAWS}")
     return _joined(model, graph, graph, modes)
 
 
@@ -324,7 +349,7 @@ def _trace_once(
     put_in_mode(model, training, modes)
     absent = _absent_inputs(model, given)
     try:
-        with _counting_autocasts(tracer):
+        with _counting_autocasts(tracer), tracer.noting_draws(""):
             graph = tracer.trace(model, absent or None)
         made = {**vars(model), **model._buffers}
     except TRACING_FAILURES as error:

@@ -153,7 +153,7 @@ def unknown(call: Call) -> Any:
     """No rule: every channel that it meets is frozen, and followed no further."""
     reason = f"{call.name} has no rule"
     if call.module is not None:
-        reason = f"{call.name} ({type(call.module).__name__}) has no rule{_advice(call.module)}"
+        reason = _why_unknown(call.name, call.module)
     elif isinstance(call.target, type):
         reason = f"{call.name} packs them into an object, which a plain tuple would not hide"
     for value in call.values():
@@ -167,11 +167,24 @@ def unknown(call: Call) -> Any:
     return unlabelled(call.meta, call.name)
 
 
-def _advice(module: nn.Module) -> str:
-    """How a module could be followed."""
+def _why_unknown(name: str, module: nn.Module) -> str:
+    """Why a module isn't followed, and how it could be."""
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        tensors = " and ".join(module.parametrizations)  # type: ignore[arg-type]
+        return (
+            f"{name} computes its {tensors} (parametrized); torch.nn.utils.parametrize."
+            "remove_parametrizations makes it a plain layer, which could grow"
+        )
+    if isinstance(vars(module).get("weight"), Tensor):
+        return (
+            f"{name} computes its weight in a hook (weight_norm, spectral_norm); "
+            "torch.nn.utils.remove_weight_norm or remove_spectral_norm makes it a plain layer, "
+            "which could grow"
+        )
+    told = f"{name} ({type(module).__name__}) has no rule"
     if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
-        return " where it packs what isn't padding; with enable_nested_tensor=False it would grow"
-    return ""
+        return f"{told} where it packs what isn't padding; with enable_nested_tensor=False it would"
+    return told
 
 
 def module_rule(module: nn.Module) -> Rule | None:
