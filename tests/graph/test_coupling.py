@@ -10,7 +10,16 @@ from families import FAMILIES, Family
 from tolerance import built, example_of
 from torch import Tensor, nn
 
-from neuroexapt import ChannelGroup, LivingModel, Split, Widen
+from neuroexapt import (
+    Attend,
+    ChannelGroup,
+    Connect,
+    Deepen,
+    EditError,
+    LivingModel,
+    Split,
+    Widen,
+)
 from neuroexapt.graph import Role
 
 each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -581,3 +590,35 @@ def test_site_is_the_last_node_that_carries_each_unit_once():
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
     site = groups_of(model, noise(8, 4))["0"].site
     assert (site.node, site.dim, site.units.tolist()) == ("_2", 1, list(range(6)))
+
+
+class Positioned(nn.Module):
+    """Adds a learned embedding of positions, and normalises by a spread over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 8)
+        self.position = nn.Parameter(noise(1, 32, 8))
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.embedding(x) + self.position[:, : x.size(1)])
+        return self.head(h / (1 + h.std(-1, keepdim=True)))
+
+
+def test_positions_of_a_learned_embedding_are_no_channels():
+    torch.manual_seed(0)
+    tokens = torch.randint(9, (8, 6))
+    living = LivingModel(Positioned(), tokens)
+    assert living.channel_dims(living.node("add")) == (2,)
+    assert living.channel_dims(living.node("std")) == ()
+    for edit in (
+        Deepen(after="norm"),
+        Attend(after="norm"),
+        Connect(source="embedding", target="head"),
+    ):
+        assert living.apply(edit).max_error < 1e-6
+    assert living(torch.randint(9, (2, 11))).shape == (2, 11, 3)
+    with pytest.raises(EditError, match="can't be followed"):
+        living.apply(Deepen(after="std"))
