@@ -70,12 +70,13 @@ three checkpoints of these families came out, so they are not wholly unseen.
 
 The arbiter reaches {own["spearman"] / measured["ceiling"]:.0%} of the ceiling (95 % interval of
 its mean {low:.2f} to {high:.2f}), where the goal was 85 %, and its first choice misses
-{own["first_choice_regret"]:.0%} of the best candidate's benefit, where it was 20 %. The best one owes
-a part of its rank to chance: against whoever knows two of the seeds and is judged by the third, the
-first choice misses {own["fair_regret"]:.0%}. The arbiter is above the number of new parameters at
-{better} of {measured["num_checkpoints"]} checkpoints. Most of what it knows, the gain alone knows,
-and the count of MACs, too. Late in a training, single trials tell little (see "retest"), and so does
-any signal. Entropy and correlation speak for one kind of edit each and say nothing of the others."""
+{own["first_choice_regret"]:.0%} of the best candidate's benefit, where it was 20 %. The best one
+owes a part of its rank to chance: against whoever knows two of the seeds and is judged by the
+third, the first choice misses {own["fair_regret"]:.0%}. The arbiter is above the number of new
+parameters at {better} of {measured["num_checkpoints"]} checkpoints. Most of what it knows, the gain
+alone knows, and the count of MACs, too. Late in a training, single trials tell little (see
+"retest"), and so does any signal. Entropy and correlation speak for one kind of edit each and say
+nothing of the others."""
 
 
 def ablation_section(measured: dict[str, Any]) -> str:
