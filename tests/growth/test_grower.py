@@ -192,12 +192,12 @@ def test_blend_that_growth_has_just_made_is_given_time() -> None:
 
 
 class Fickle(nn.Module):
-    """Draws from Python's random numbers: something else at each call, whatever torch's seed."""
+    """Draws from the system's random numbers: something else at each call, whatever the seeds."""
 
     spread = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * random.uniform(1, 1 + self.spread)
+        return x * random.SystemRandom().uniform(1, 1 + self.spread)
 
 
 def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
