@@ -82,6 +82,24 @@ def test_other_way_than_that_of_the_example_is_refused(taken: bool) -> None:
         living(other)
 
 
+def test_conditions_late_in_a_deep_model_are_decided() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(600):
+                x = self.layer(x).tanh()
+            assert x.shape[1] == 4
+            return x
+
+    model = Deep()
+    assert torch.equal(
+        LivingModel(model, torch.ones(8, 4))(torch.ones(8, 4)), model(torch.ones(8, 4))
+    )
+
+
 def test_group_whose_size_is_asked_for_is_frozen() -> None:
     living = LivingModel(Choosing(lambda h: h.shape[-1] == 6), torch.randn(8, 4))
     assert re.match(

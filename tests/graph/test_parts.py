@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from neuroexapt import LivingModel, Split, TraceError
 from neuroexapt.graph.parts import num_parts
-from neuroexapt.graph.tracing import LeafTracer
+from neuroexapt.graph.tracer import LeafTracer
 
 
 def noise(*shape: int) -> Tensor:

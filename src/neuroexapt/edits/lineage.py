@@ -18,7 +18,7 @@ from neuroexapt.edits.widen import Widen
 from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.inputs import ExampleInput
-from neuroexapt.graph.tracing import Leaf
+from neuroexapt.graph.tracer import Leaf
 
 AnyEdit: TypeAlias = Annotated[
     Split | Widen | Deepen | Connect | Attend | Activate | Settle | Prune,

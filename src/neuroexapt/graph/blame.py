@@ -29,10 +29,18 @@ _REWRITES = {
 
 def blame(error: BaseException) -> str:
     """Where an error came up in the user's code, and its first sentence: "at file:line (...)"."""
-    frames = traceback.extract_tb(error.__traceback__)
+    place = _place(traceback.extract_tb(error.__traceback__))
+    return f"{place} ({reason(error)})" if place else f"({reason(error)})"
+
+
+def present_place() -> str:
+    """Where the user's code is now: "at file:line"."""
+    return _place(traceback.extract_stack())
+
+
+def _place(frames: traceback.StackSummary) -> str:
     own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
-    place = f"at {own[-1].filename}:{own[-1].lineno} " if own else ""
-    return f"{place}({reason(error)})"
+    return f"at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def reason(error: BaseException) -> str:

@@ -1,10 +1,7 @@
 """Decide by the example which way a `forward` goes, where that depends on sizes and types only."""
 
 import operator
-import traceback
 from collections.abc import Callable, Mapping
-from os import sep
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_leaves
 
 from neuroexapt.graph.assemble import attribute
+from neuroexapt.graph.blame import present_place
 from neuroexapt.graph.inputs import FORWARD_FAILURES
 
 UNSTEADY = ("requires_grad", "grad", "grad_fn", "is_leaf")
@@ -51,8 +49,16 @@ class Branches:
             return None
 
     def _value(self, node: fx.Node) -> Any:
-        if node not in self._values:
-            self._values[node] = self._computed(node)
+        """What a node gives, and with it, in their order, all that it follows from."""
+        waiting, needed = [node], set()
+        while waiting:
+            current = waiting.pop()
+            if current not in needed and current not in self._values:
+                needed.add(current)
+                waiting += current.all_input_nodes
+        for other in node.graph.nodes:
+            if other in needed:
+                self._values[other] = self._computed(other)
         return self._values[node]
 
     def _computed(self, node: fx.Node) -> Any:
@@ -60,7 +66,7 @@ class Branches:
             return self._faked(self._example[str(node.target)])
         if node.op == "get_attr":
             return self._faked(attribute(self._root, str(node.target)))
-        args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), self._value)
+        args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), self._values.__getitem__)
         if node.op == "call_module":
             return self._call(self._root.get_submodule(str(node.target)), args, kwargs)
         if node.op == "call_method":
@@ -81,13 +87,9 @@ class _UnsteadyError(Exception):
 
 def guarded(tracer: fx.Tracer, condition: fx.Proxy, outcome: bool) -> None:
     """Let a graph fail where a condition comes out differently than for the example."""
-    frames = traceback.extract_stack()
-    others = (f"{Path(torch.__file__).parent}{sep}", f"{Path(__file__).parents[1]}{sep}", "<")
-    own = [frame for frame in frames if not frame.filename.startswith(others)]
-    place = f"at {own[-1].filename}:{own[-1].lineno}" if own else "in its forward"
     told = (
-        f"the condition {place} isn't {outcome}, as it was for the example_input; trace the model "
-        "with one like this"
+        f"the condition {present_place()} isn't {outcome}, as it was for the example_input; trace "
+        "the model with one like this"
     )
     holds: Any = condition
     if not outcome:

@@ -3,8 +3,7 @@
 import copy
 import dataclasses
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from neuroexapt.graph.inputs import Inputs
 from neuroexapt.graph.modes import NO_OWN, OwnModes, put_in_mode
+from neuroexapt.graph.shield import random_kept
 from neuroexapt.graph.state import preserve_state, restore_state
 
 
@@ -45,29 +45,17 @@ def run_in_mode(
         modes = model.meta.get("modes", NO_OWN) if isinstance(model, fx.GraphModule) else NO_OWN
     state = preserve_state(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    devices = [t.device for t in inputs.tensors if t.device.type == "cuda"]
     try:
         put_in_mode(model, training, modes)
-        with torch.no_grad(), torch.random.fork_rng(devices=devices), _others_seeded():
+        with torch.no_grad(), random_kept(tensor.device for tensor in inputs.tensors):
+            random.seed(0)
+            np.random.seed(0)  # noqa: NPY002 - the global numbers are what users draw from
             torch.manual_seed(0)
             return run(model, inputs.map(torch.clone))
     finally:
         restore_state(state)
         for buffer, before in buffers:
             buffer.copy_(before)
-
-
-@contextmanager
-def _others_seeded() -> Iterator[None]:
-    """Let Python's and NumPy's random numbers begin anew, and go on as before afterwards."""
-    python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002 - that users draw from
-    try:
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpys)  # noqa: NPY002
 
 
 def relative_error(expected: Any, actual: Any) -> float:

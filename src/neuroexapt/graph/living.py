@@ -29,7 +29,8 @@ from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.shield import shielded
-from neuroexapt.graph.tracing import Leaf, check_leaves, trace
+from neuroexapt.graph.tracer import Leaf
+from neuroexapt.graph.tracing import check_leaves, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 

@@ -1,8 +1,10 @@
-"""Work as if nothing were switched on around the caller."""
+"""Work as if nothing were switched on around the caller, and nobody had drawn random numbers."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 
 AUTOCASTING = ("cpu", "cuda", "mps", "xpu")
@@ -21,6 +23,22 @@ def shielded() -> Iterator[None]:
         for kind in filter(torch.is_autocast_enabled, AUTOCASTING):
             stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def random_kept(devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """Put Python's, NumPy's and torch's global random numbers back as they were.
+
+    Args:
+        devices: whose random numbers are put back beside the CPU's; only CUDA's have any.
+    """
+    python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002 - users draw there
+    try:
+        with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpys)  # noqa: NPY002
 
 
 @contextmanager

@@ -5,8 +5,8 @@ are a few additions, norms, linear layers and attentions, and the inner width of
 parts can change. torch.nn.MultiheadAttention itself stays whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import inspect
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -16,37 +16,49 @@ Forward: TypeAlias = Callable[..., Any]
 
 
 def plain_forward(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Forward | None:
-    """What a transformer layer computes, for the same arguments, as it can be traced.
+    """What a transformer layer computes for these arguments, as it can be traced.
 
     None for everything else; that is also an encoder which packs what isn't padding in eval mode
     (`enable_nested_tensor`, with a padding mask), since it then leaves zeros where padding was, and
     in train mode it doesn't.
     """
-    if type(module) is nn.TransformerEncoder and module.use_nested_tensor:
-        padding = args[2] if len(args) > 2 else kwargs.get("src_key_padding_mask")
-        if padding is not None:
-            return None
     plain = _PLAIN.get(type(module))  # what inherits from these may compute something else
-    return None if plain is None else partial(plain, module)
+    if plain is None:
+        return None
+    given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    packs = isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor
+    if packs and given.get("src_key_padding_mask") is not None:
+        return None
+    return lambda *_, **__: plain(module, **given)
 
 
 def _encoder(
-    encoder: Any,
-    src: Any,
-    mask: Any = None,
-    src_key_padding_mask: Any = None,
-    is_causal: bool | None = None,
+    encoder: Any, src: Any, mask: Any = None, is_causal: bool | None = None, **padding: Any
 ) -> Any:
     for layer in encoder.layers:
-        src = layer(
-            src,
-            src_mask=mask,
-            src_key_padding_mask=src_key_padding_mask,
-            is_causal=bool(is_causal),  # a hint; the mask says it as well
-        )
+        # That it is causal is a hint; the mask says it as well.
+        src = layer(src, src_mask=mask, is_causal=bool(is_causal), **padding)
     return src if encoder.norm is None else encoder.norm(src)
+
+
+def _decoder(
+    decoder: Any, tgt: Any, memory: Any, tgt_is_causal: bool | None = None, **masks: Any
+) -> Any:
+    for layer in decoder.layers:
+        tgt = layer(tgt, memory, tgt_is_causal=bool(tgt_is_causal), **masks)
+    return tgt if decoder.norm is None else decoder.norm(tgt)
+
+
+def _transformer(transformer: Any, src: Any, tgt: Any, **masks: Any) -> Any:
+    of_encoder = {
+        "src_mask": "mask",
+        "src_key_padding_mask": "src_key_padding_mask",
+        "src_is_causal": "is_causal",
+    }
+    own = {of_encoder[name]: masks.pop(name) for name in of_encoder.keys() & masks.keys()}
+    return transformer.decoder(tgt, transformer.encoder(src, **own), **masks)
 
 
 def _encoder_layer(
@@ -57,38 +69,11 @@ def _encoder_layer(
     is_causal: bool = False,
 ) -> Any:
     def attended(x: Any) -> Any:
-        return layer.dropout1(_attention(layer, x, src_mask, src_key_padding_mask, is_causal))
-
-    def fed_forward(x: Any) -> Any:
-        return layer.dropout2(_feed_forward(layer, x))
+        found = _attention(layer.self_attn, x, x, src_mask, src_key_padding_mask, is_causal)
+        return layer.dropout1(found)
 
     x = _residual(layer, layer.norm1, src, attended)
-    return _residual(layer, layer.norm2, x, fed_forward)
-
-
-def _decoder(
-    decoder: Any,
-    tgt: Any,
-    memory: Any,
-    tgt_mask: Any = None,
-    memory_mask: Any = None,
-    tgt_key_padding_mask: Any = None,
-    memory_key_padding_mask: Any = None,
-    tgt_is_causal: bool | None = None,
-    memory_is_causal: bool = False,
-) -> Any:
-    for layer in decoder.layers:
-        tgt = layer(
-            tgt,
-            memory,
-            tgt_mask=tgt_mask,
-            memory_mask=memory_mask,
-            tgt_key_padding_mask=tgt_key_padding_mask,
-            memory_key_padding_mask=memory_key_padding_mask,
-            tgt_is_causal=bool(tgt_is_causal),
-            memory_is_causal=memory_is_causal,
-        )
-    return tgt if decoder.norm is None else decoder.norm(tgt)
+    return _residual(layer, layer.norm2, x, lambda x: layer.dropout2(_feed_forward(layer, x)))
 
 
 def _decoder_layer(
@@ -103,55 +88,16 @@ def _decoder_layer(
     memory_is_causal: bool = False,
 ) -> Any:
     def attended(x: Any) -> Any:
-        return layer.dropout1(_attention(layer, x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
+        found = _attention(layer.self_attn, x, x, tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+        return layer.dropout1(found)
 
     def looked_up(x: Any) -> Any:
-        found = layer.multihead_attn(
-            x,
-            memory,
-            memory,
-            attn_mask=memory_mask,
-            key_padding_mask=memory_key_padding_mask,
-            is_causal=memory_is_causal,
-            need_weights=False,
-        )
-        return layer.dropout2(found[0])
-
-    def fed_forward(x: Any) -> Any:
-        return layer.dropout3(_feed_forward(layer, x))
+        masks = memory_mask, memory_key_padding_mask, memory_is_causal
+        return layer.dropout2(_attention(layer.multihead_attn, x, memory, *masks))
 
     x = _residual(layer, layer.norm1, tgt, attended)
     x = _residual(layer, layer.norm2, x, looked_up)
-    return _residual(layer, layer.norm3, x, fed_forward)
-
-
-def _transformer(
-    transformer: Any,
-    src: Any,
-    tgt: Any,
-    src_mask: Any = None,
-    tgt_mask: Any = None,
-    memory_mask: Any = None,
-    src_key_padding_mask: Any = None,
-    tgt_key_padding_mask: Any = None,
-    memory_key_padding_mask: Any = None,
-    src_is_causal: bool | None = None,
-    tgt_is_causal: bool | None = None,
-    memory_is_causal: bool = False,
-) -> Any:
-    memory = transformer.encoder(
-        src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
-    )
-    return transformer.decoder(
-        tgt,
-        memory,
-        tgt_mask=tgt_mask,
-        memory_mask=memory_mask,
-        tgt_key_padding_mask=tgt_key_padding_mask,
-        memory_key_padding_mask=memory_key_padding_mask,
-        tgt_is_causal=tgt_is_causal,
-        memory_is_causal=memory_is_causal,
-    )
+    return _residual(layer, layer.norm3, x, lambda x: layer.dropout3(_feed_forward(layer, x)))
 
 
 def _residual(layer: Any, norm: Any, x: Any, branch: Callable[[Any], Any]) -> Any:
@@ -159,11 +105,13 @@ def _residual(layer: Any, norm: Any, x: Any, branch: Callable[[Any], Any]) -> An
     return x + branch(norm(x)) if layer.norm_first else norm(x + branch(x))
 
 
-def _attention(layer: Any, x: Any, mask: Any, padding: Any, is_causal: bool) -> Any:
-    return layer.self_attn(
+def _attention(
+    attention: Any, x: Any, memory: Any, mask: Any, padding: Any, is_causal: bool
+) -> Any:
+    return attention(
         x,
-        x,
-        x,
+        memory,
+        memory,
         attn_mask=mask,
         key_padding_mask=padding,
         is_causal=is_causal,

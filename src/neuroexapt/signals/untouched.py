@@ -1,13 +1,12 @@
 """Run a model without leaving a trace."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import nn
 
+from neuroexapt.graph.shield import random_kept
 from neuroexapt.graph.state import preserve_state, restore_state
 
 
@@ -21,14 +20,10 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
     """
     state = preserve_state(model)
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - loaders draw there
-    devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with random_kept([device]):
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
         restore_state(state)
         with torch.no_grad():
             for buffer, before in buffers:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from neuroexapt.graph.shield import random_kept
+
 
 def generator_for(seed: int, *stream: int) -> torch.Generator:
     """Return a CPU generator that depends on nothing but the seed and the stream's numbers.
@@ -62,12 +64,6 @@ def seeded_apart(seed: int, device: torch.device | None = None) -> Iterator[None
         seed: as in `seeded`.
         device: whose random numbers are put back beside the CPU's.
     """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = [device] if device is not None and device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            seeded(seed)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+    with random_kept([] if device is None else [device]):
+        seeded(seed)
+        yield
