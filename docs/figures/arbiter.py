@@ -96,8 +96,7 @@ A convolutional network of 6.6 thousand parameters grows on CIFAR-10 until
 {measured["max_flops"]:.0e} training FLOPs are spent, sensing and checks of edits included: every
 {growth["every"]} epochs, or on plateaus, up to {growth["max_edits"]} edits and {growth["pace"]}
 times the MACs at a time, for {growth["until"]:.0%} of the training. "none" is the seed network as
-it is, trained for as much; so are "doubled", with all its layers twice as wide, and "tapered", the
-wider the fewer positions there are. Mean ± standard deviation over seeds; the test
+it is, trained for as much. Mean ± standard deviation over seeds; the test
 images were read once, at each run's end. The loss is on 5,000 validation images, with smoothed
 labels; it tells more than accuracies do, which the choice of so many images alone moves by 0.6
 points. "Above" is its difference to the arbiter's, seed by seed. Parameters, MACs and edits are
