@@ -62,12 +62,13 @@ def couple(graph_module: fx.GraphModule) -> Coupling:
     owner = _group_numbers(recorder, units)
     shared = _Shared(graph_module, recorder, environment, units, owner)
     found = [_group(shared, *item) for item in _named(recorder, units, owner).items()]
-    made = set(units[shared.produced > 0].tolist())
+    made = np.zeros(int(units.max(initial=-1)) + 1, dtype=bool)
+    made[units[shared.produced > 0]] = True
     axes = {
         node.name: {
             dim: labels.copy()
             for dim, labels in outcome.axes.items()
-            if not made.isdisjoint(labels.tolist())  # else positions, as of a learned embedding
+            if made[labels].any()  # else positions, as of a learned embedding
         }
         for node, outcome in shared.environment.items()
         if isinstance(outcome, Value)
