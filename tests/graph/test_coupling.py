@@ -400,7 +400,7 @@ def test_members_of_learned_scales_and_scalars():
         (lambda net, h: net.fc(F.dropout(h, 0.1, True)), "mask"),
         (lambda net, h: net.fc(h * net.fc.weight.norm()), "norm"),
         (lambda net, h: (net.fc(h), h), "output"),
-        (lambda net, h: (h.unsqueeze(2) @ net.fc(h).unsqueeze(1)).sum(1), "multiplies"),
+        (lambda net, h: (h.unsqueeze(2) @ net.fc(h).unsqueeze(1)).sum(1), "reduces over"),
     ],
 )
 def test_group_is_frozen_with_reason(forward, word):

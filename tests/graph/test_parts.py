@@ -87,7 +87,35 @@ def filled(self, h):
     return h * torch.full((h.shape[0], 1), 2.0) + torch.tensor([h.size(1)])
 
 
+def spread(self, h):
+    return h.view(*h.shape)
+
+
+def behind_the_first(self, h):
+    size, *others = h.size()
+    return h.unsqueeze(1).expand(size, 3, *others).sum(1)
+
+
+def over_all_but_the_first(self, h):
+    return h - h.mean(dim=list(range(1, h.ndim)), keepdim=True)
+
+
+def by_dimensions(self, h):
+    for _ in range(h.dim() - 1):
+        h = h.unsqueeze(-1)
+    return [h, h.squeeze(-1)][int(len(h.shape) > 2)] * float(h.ndim)
+
+
+def split_evenly(self, h):
+    return torch.cat([part.relu() for part in h.split(3, dim=1)], 1)
+
+
 SEEN = [
+    spread,
+    behind_the_first,
+    over_all_but_the_first,
+    by_dimensions,
+    split_evenly,
     listed,
     mapped,
     looped,
@@ -212,10 +240,6 @@ def iterates(self, h):
     return torch.stack(list(h.unbind(1)), 1)
 
 
-def spreads(self, h):
-    return h.view(*h.shape)
-
-
 def measures(self, h):
     return h * len(h)
 
@@ -244,7 +268,6 @@ def decides(self, h):
     ("function", "rewrite"),
     [
         (iterates, "Unpack the parts into names, .*: a, b = x.unbind"),
-        (spreads, "Unpack the parts into names, .*b, c, h, w = x.shape"),
         (measures, r"Write x.size\(0\) for len\(x\)"),
         (counts, r"Make tensors of x's sizes with x.new_zeros\(.*no loops over sizes"),
         (assigns, r"Write torch.where\(...\)"),

@@ -9,11 +9,13 @@ import torch
 
 _OTHERS = (f"{Path(torch.__file__).parent}{sep}", f"{Path(__file__).parents[1]}{sep}", "<")
 """What files outside the user's own code begin with."""
+_EINOPS = f"{sep}site-packages{sep}einops{sep}"
+"""Where that package's files are, whose operations are traced into."""
 
 _REWRITES = {
     r"cannot be iterated": (
         "unpack the parts into names, since their number isn't known while tracing: "
-        "a, b = x.unbind(1), or b, c, h, w = x.shape"
+        "a, b = x.unbind(1)"
     ),
     r"'len' is not supported": "write x.size(0) for len(x)",
     r"as an integer|invalid combination|positional argument but|tuple of ints": (
@@ -39,8 +41,12 @@ def present_place() -> str:
 
 
 def _place(frames: traceback.StackSummary) -> str:
-    own = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    own = [frame for frame in frames if not _is_others(frame.filename)]
     return f"at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _is_others(filename: str) -> bool:
+    return filename.startswith(_OTHERS) or _EINOPS in filename
 
 
 def reason(error: BaseException) -> str:

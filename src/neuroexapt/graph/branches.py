@@ -39,13 +39,24 @@ class Branches:
         found = [leaf for leaf in tree_leaves(dict(example)) if isinstance(leaf, FakeTensor)]
         self._mode = found[0].fake_mode if found else FakeTensorMode(allow_non_fake_inputs=True)
 
+    def value(self, node: fx.Node) -> Any:
+        """What a node gives.
+
+        Raises:
+            UndecidedError: if that can't be told without running the model.
+        """
+        try:
+            with torch.no_grad(), self._mode:
+                return self._value(node)
+        except FORWARD_FAILURES as error:
+            raise UndecidedError from error
+
     def outcome(self, condition: fx.Node) -> bool | None:
         """Whether a condition holds; None if that depends on the values of tensors."""
         try:
-            with torch.no_grad(), self._mode:
-                value = self._value(condition)
-                return None if isinstance(value, Tensor) else bool(value)
-        except (*FORWARD_FAILURES, _UnsteadyError):
+            value = self.value(condition)
+            return None if isinstance(value, Tensor) else bool(value)
+        except (*FORWARD_FAILURES, UndecidedError):
             return None
 
     def _value(self, node: fx.Node) -> Any:
@@ -72,7 +83,7 @@ class Branches:
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if node.target is getattr and args[1] in UNSTEADY:
-            raise _UnsteadyError
+            raise UndecidedError
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _faked(self, item: Any) -> Any:
@@ -81,17 +92,24 @@ class Branches:
         return self._mode.from_tensor(item)
 
 
-class _UnsteadyError(Exception):
-    """A condition depends on gradients."""
+class UndecidedError(Exception):
+    """It depends on the values of tensors, on gradients, or on what can't be run."""
 
 
 def guarded(tracer: fx.Tracer, condition: fx.Proxy, outcome: bool) -> None:
     """Let a graph fail where a condition comes out differently than for the example."""
-    told = (
-        f"the condition {present_place()} isn't {outcome}, as it was for the example_input; trace "
-        "the model with one like this"
-    )
     holds: Any = condition
     if not outcome:
         holds = tracer.create_proxy("call_function", operator.not_, (condition,), {})
+    _asserted(tracer, holds, f"the condition {present_place()} isn't {outcome}")
+
+
+def kept(tracer: fx.Tracer, number: fx.Proxy, known: int, what: str) -> None:
+    """Let a graph fail where a number, named in words, is another one than for the example."""
+    same = tracer.create_proxy("call_function", operator.eq, (number, known), {})
+    _asserted(tracer, same, f"the {what} {present_place()} isn't {known}")
+
+
+def _asserted(tracer: fx.Tracer, holds: fx.Proxy, otherwise: str) -> None:
+    told = f"{otherwise}, as it was for the example_input; trace the model with one like this"
     tracer.create_proxy("call_function", torch._assert, (holds, told), {})

@@ -130,6 +130,8 @@ class Interpretation:
             return self._getattr(call)
         if node.target is operator.getitem and not isinstance(args[0], Value):
             return args[0][args[1]]
+        if node.target is len and not isinstance(args[0], Value):
+            return len(args[0])
         if node.target is torch._assert and not has_values and not args[0]:
             raise Mismatch(f"with one channel more, {str(args[1]).partition(',')[0]}")
         if has_values and isinstance(call.meta, bool):

@@ -22,6 +22,31 @@ def num_parts(node: fx.Node) -> int | None:
     return count(given[0]) if given else None
 
 
+def is_structural(node: fx.Node) -> bool:
+    """Whether the number of parts that a node gives is the same for every batch.
+
+    Not so where it is the number of samples or positions.
+    """
+    if node.target is getattr:
+        return node.args[1] == "shape"
+    if node.op == "call_method" and node.target == "size":
+        return len(node.args) == 1 and not node.kwargs
+    if node.target in _PARTS:
+        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        return bool(dim != 0)
+    return node.op == "call_module"
+
+
+def is_rank(node: fx.Node) -> bool:
+    """Whether a number follows from nothing but how many dimensions there are."""
+    if node.op == "call_method":
+        return node.target in ("dim", "ndimension")
+    if node.target is getattr:
+        return node.args[1] == "ndim"
+    inputs = node.all_input_nodes
+    return node.op == "call_function" and bool(inputs) and all(map(is_rank, inputs))
+
+
 def _constant(asked: Any) -> int | None:
     return asked if isinstance(asked, int) else None
 
@@ -44,14 +69,3 @@ _PARTS: Mapping[Any, tuple[tuple[str, ...], Callable[[Any], int | None]]] = {
     **_BY_NAME,
     **{getattr(torch, name): rule for name, rule in _BY_NAME.items()},
 }
-
-
-class Parts(fx.Proxy):
-    """A traced outcome with a known number of parts: it has a length, and can be iterated."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, count: int) -> None:
-        super().__init__(node, tracer)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count

@@ -99,5 +99,9 @@ def maker(path: str) -> str:
 
 
 def _is_kernel(tensor: torch.Tensor) -> bool:
-    """A convolution's weight: beyond its first two dimensions are positions, not channels."""
-    return tensor.ndim > 3 and isinstance(tensor, nn.Parameter)
+    """A convolution's weight: beyond its first two dimensions are positions, not channels.
+
+    What has one dimension that matters is a bias or a scale, spelled out to be broadcast.
+    """
+    is_wide = sum(size > 1 for size in tensor.shape) > 1
+    return tensor.ndim > 3 and is_wide and isinstance(tensor, nn.Parameter)

@@ -14,8 +14,10 @@ from torch.fx.proxy import ParameterProxy
 from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.graph.assemble import attribute
-from neuroexapt.graph.branches import Branches, guarded
-from neuroexapt.graph.parts import Parts, num_parts
+from neuroexapt.graph.branches import Branches, UndecidedError, guarded, kept
+from neuroexapt.graph.parts import is_rank, is_structural, num_parts
+from neuroexapt.graph.patterns import following_einops, operation
+from neuroexapt.graph.traced import Parts, Traced
 from neuroexapt.graph.transformers import plain_forward
 
 Leaf: TypeAlias = str | type[nn.Module]
@@ -95,22 +97,71 @@ class LeafTracer(fx.Tracer):
         self._example = example
         self._branches: Branches | None = None
         self._deciding = False
+        self._ranks: dict[fx.Node, int] = {}
 
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """As usual, with an eye on what a graph can't do."""
-        with _counting_autocasts(self), self._noting_draws(""):
+        with _counting_autocasts(self), self._noting_draws(""), following_einops():
             return super().trace(root, concrete_args)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        """A proxy, with a length where the number of parts is known."""
+        """A proxy, with a length where the call says the number of parts."""
         count = num_parts(node)
-        return super().proxy(node) if count is None else Parts(node, self, count)
+        return Traced(node, self) if count is None else Parts(node, self, count)
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """The parts, where their number is known."""
-        if not isinstance(obj, Parts):
+        count = obj.count if isinstance(obj, Parts) else self._length(obj)
+        if count is None:
             return cast(Iterator[fx.Proxy], super().iter(obj))
-        return (cast(fx.Proxy, cast(Any, obj)[index]) for index in range(obj.count))
+        return (cast(fx.Proxy, cast(Any, obj)[index]) for index in range(count))
+
+    def length(self, obj: fx.Proxy) -> int:
+        """The number of parts, or of dimensions where these are sizes.
+
+        Raises:
+            RuntimeError: if another batch may have another one.
+        """
+        count = self._length(obj)
+        return fx.Proxy.__len__(obj) if count is None else count
+
+    def _length(self, obj: fx.Proxy) -> int | None:
+        known = self._known(obj.node) if is_structural(obj.node) else None
+        if not isinstance(known, list | tuple):
+            return None
+        counted = self.create_proxy("call_function", len, (obj,), {})
+        kept(self, counted, len(known), "number of parts")
+        return len(known)
+
+    def index(self, obj: fx.Proxy) -> int:
+        """A number that follows from the number of dimensions, or 1 for a condition that holds.
+
+        Raises:
+            TypeError: if it is anything else.
+        """
+        known = self._known(obj.node)
+        if isinstance(known, bool):
+            guarded(self, obj, known)
+            return int(known)
+        if not isinstance(known, int) or not is_rank(obj.node):
+            raise TypeError(f"{obj.node.name!r} cannot be interpreted as an integer")
+        kept(self, obj, known, "number")
+        return known
+
+    def ndim(self, obj: fx.Proxy) -> int:
+        """The number of dimensions of a tensor.
+
+        Raises:
+            TypeError: if the example doesn't tell it.
+        """
+        if obj.node not in self._ranks:
+            known = self._known(obj.node)
+            if not isinstance(known, torch.Tensor):
+                raise TypeError(f"it isn't known how many dimensions {obj.node.name!r} has")
+            dimensions = self.create_proxy("call_method", "dim", (obj,), {})
+            kept(self, dimensions, known.ndim, "number of dimensions")
+            self._ranks[obj.node] = known.ndim
+        return self._ranks[obj.node]
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Whether a condition of the user's code holds, by the example where values don't matter.
@@ -118,17 +169,31 @@ class LeafTracer(fx.Tracer):
         Raises:
             FxTraceError: where they do.
         """
-        if self._branches is None:
-            self._branches = Branches(self.root, self._example, self._called)
-        self._deciding = True
-        try:
-            outcome = self._branches.outcome(obj.node)
-        finally:
-            self._deciding = False
+        with self._looking() as branches:
+            outcome = branches.outcome(obj.node)
         if outcome is None:
             return bool(super().to_bool(obj))
         guarded(self, obj, outcome)
         return outcome
+
+    def _known(self, node: fx.Node) -> Any:
+        """What a node gives for the example; None if that can't be told."""
+        try:
+            with self._looking() as branches:
+                return branches.value(node)
+        except UndecidedError:
+            return None
+
+    @contextmanager
+    def _looking(self) -> Iterator[Branches]:
+        """Let the model's parts be called for what the example gives."""
+        if self._branches is None:
+            self._branches = Branches(self.root, self._example, self._called)
+        self._deciding = True
+        try:
+            yield self._branches
+        finally:
+            self._deciding = False
 
     def _called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a module gives in eval mode, in which statistics stay."""
@@ -172,7 +237,9 @@ class LeafTracer(fx.Tracer):
             name = self.path_of_module(m)
         except NameError:
             return forward(*args, **kwargs)
-        plain = None if self._is_asked_for(m, name) else plain_forward(m, args, kwargs)
+        plain = None
+        if not self._is_asked_for(m, name):
+            plain = plain_forward(m, args, kwargs) or operation(m)
         if plain is not None:
             forward = plain
             self._opened.add(name)

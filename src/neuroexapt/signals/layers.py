@@ -11,10 +11,11 @@ from neuroexapt.edits import Activate, Attend, Connect
 from neuroexapt.edits.insert import is_in_place, settled
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.bymode import ByMode
-from neuroexapt.graph.rules import elementwise, linear, norms
+from neuroexapt.graph.rules import elementwise, linear, norms, products
 from neuroexapt.graph.rules.table import FUNCTIONS, METHODS, module_rule
 
-WEIGHTS = (linear.linear, linear.convolution, linear.transposed_convolution, linear.matmul)
+PRODUCTS = (products.matmul, products.einsum)
+WEIGHTS = (linear.linear, linear.convolution, linear.transposed_convolution, *PRODUCTS)
 FOLLOWERS = (
     elementwise.elementwise,
     elementwise.prelu,
@@ -175,7 +176,7 @@ class _View:
         if self.is_grown(node) or not self.is_tensor(node):
             return False
         rule = self.rule(node)
-        return rule in WEIGHTS and (rule is not linear.matmul or len(self.data(node)) == 1)
+        return rule in WEIGHTS and (rule not in PRODUCTS or len(self.data(node)) == 1)
 
     def weight_layers(self) -> list[fx.Node]:
         """The nodes of all weight layers."""

@@ -1,5 +1,6 @@
 """Operations that treat every channel by itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from neuroexapt.graph.rules.call import Call, nested_values
@@ -13,13 +14,13 @@ def elementwise(call: Call) -> Value:
     axes: dict[int, Labels] = {}
     for dim in range(ndim):
         aligned = [(v, dim - ndim + v.ndim) for v in values if dim - ndim + v.ndim >= 0]
-        labels = _meet(call, aligned)
+        labels = meet(call, aligned)
         if labels is not None:
             axes[dim] = labels
     return call.output(axes)
 
 
-def _meet(call: Call, aligned: list[tuple[Value, int]]) -> Labels | None:
+def meet(call: Call, aligned: Sequence[tuple[Value, int]]) -> Labels | None:
     """Labels of one output dimension, from the input dimensions broadcast along it."""
     labelled = [value.axes[dim] for value, dim in aligned if dim in value.axes]
     if not labelled:

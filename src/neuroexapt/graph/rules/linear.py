@@ -45,17 +45,6 @@ def linear(call: Call) -> Value:
     return call.output(kept | {value.ndim - 1: made})
 
 
-def matmul(call: Call) -> Value:
-    """`x @ W` with a parameter W is a linear map; any other product mixes activations."""
-    value, weight = call.args[0], call.argument(1, "other")
-    plain = isinstance(value, Value) and isinstance(weight, Value) and weight.weight
-    if not (plain and weight.ndim == 2 and value.ndim >= 2 and len(weight.axes) == 2):
-        return mixing(call)
-    made = linear_map(call, value, value.ndim - 1, weight, 1, 0)
-    kept = {dim: labels for dim, labels in value.axes.items() if dim < value.ndim - 1}
-    return call.output(kept | {value.ndim - 1: made})
-
-
 def addmm(call: Call) -> Any:
     """`addmm(bias, x, W)` with parameters is a linear map with a bias."""
     bias = call.args[0]

@@ -57,7 +57,7 @@ ORDERINGS = _words("""
 """Along one dimension, the last one unless said otherwise."""
 
 PRODUCTS = _words("""
-    bmm einsum baddbmm scaled_dot_product_attention tensordot outer cdist
+    baddbmm tensordot outer cdist
 """)
 """Of activations with each other."""
 

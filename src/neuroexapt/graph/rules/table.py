@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neuroexapt.graph.dropout import SharedDropout
 from neuroexapt.graph.flow import Role, freeze_all
 from neuroexapt.graph.rules import elementwise as each
-from neuroexapt.graph.rules import linear, movement, norms, reduce
+from neuroexapt.graph.rules import linear, movement, norms, products, reduce
 from neuroexapt.graph.rules.call import Call, unlabelled
 from neuroexapt.graph.rules.names import (
     ACTIVATIONS,
@@ -68,7 +68,9 @@ FUNCTIONS: dict[Any, Rule] = {
     **_named(
         ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), linear.transposed_convolution
     ),
-    **_named(("matmul", "mm"), linear.matmul),
+    **_named(("matmul", "mm", "bmm"), products.matmul),
+    **_named(("einsum",), products.einsum),
+    **_named(("scaled_dot_product_attention",), products.attention),
     **_named(("interpolate", "upsample"), reduce.resize),
     **_named(("pad",), reduce.pad),
     **_named(("addmm",), linear.addmm),
@@ -86,7 +88,7 @@ FUNCTIONS: dict[Any, Rule] = {
         for place in (torch, F, torch._C._nn)
         if (function := getattr(place, f"{kind}{spatial}d", None)) is not None
     },
-    operator.matmul: linear.matmul,
+    operator.matmul: products.matmul,
     operator.getitem: movement.indexing,
 }
 
@@ -98,7 +100,7 @@ METHODS: dict[str, Rule] = {
     **dict.fromkeys(PRODUCTS, linear.mixing),
     **dict.fromkeys(CREATIONS, each.creates),
     **dict.fromkeys(("softmax", "log_softmax"), norms.softmax),
-    **dict.fromkeys(("matmul", "mm", "__matmul__"), linear.matmul),
+    **dict.fromkeys(("matmul", "mm", "bmm", "__matmul__"), products.matmul),
     **dict.fromkeys((*SCANS, *ORDERINGS, "index_select"), reduce.along(1)),
     **dict.fromkeys(("topk", "kthvalue"), reduce.along(2)),
     "unfold": movement.movement,
