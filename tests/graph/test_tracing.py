@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import re
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -332,6 +333,46 @@ def test_attributes_that_forward_sets_are_as_before(nested, fails):
         living = LivingModel(whole, noise(4, 4))
         assert living.groups[-1].frozen
     assert state_of(whole) == before
+
+
+class Averages(nn.Module):
+    """Divides by a number that no graph knows."""
+
+    def forward(self, x):
+        return x / (1.0 + float(x.abs().max()))
+
+
+class Halves(nn.Module):
+    """Goes one way or another by values, around a part that can't be traced either."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = Averages()
+
+    def forward(self, x):
+        x = self.part(x)
+        return x if x.sum() > 0 else x / 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([Averages()], r"Averages at '1' .* Or keep it whole with leaves=\('1',\),"),
+        ([Averages(), Averages()], r"'1' .*; so does '2'\. .*them whole with leaves=\('1', '2'\)"),
+        ([Halves()], r"Averages at '1.part' .*; so does '1'\. .*it whole with leaves=\('1',\)"),
+        (
+            [Averages() for _ in range(6)],
+            r"; so do '2', '3', '4' and 2 more\. .* whole with leaves=\(Averages,\)",
+        ),
+    ],
+)
+def test_one_error_names_all_parts_that_cannot_be_traced(parts, told):
+    model = nn.Sequential(nn.Linear(4, 6), *parts, nn.Linear(6, 4))
+    with pytest.raises(TraceError, match=told) as caught:
+        LivingModel(model, noise(4, 4))
+    assert isinstance(caught.value.__cause__, TypeError)
+    (leaves,) = re.findall(r"leaves=(\(.*?,?\)), or", str(caught.value))
+    LivingModel(model, noise(4, 4), leaves=eval(leaves))
 
 
 def test_buffers_that_a_leaf_replaces_are_as_before():

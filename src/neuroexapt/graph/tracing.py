@@ -54,13 +54,18 @@ def trace(
         example: name of an input -> a value, by which conditions on sizes and types are decided.
 
     Raises:
-        TraceError: if `forward` can't be traced; names the module and the remedy.
+        TraceError: if `forward` can't be traced; names the modules that fail and the remedy.
     """
-    asked = list(leaves)
+    asked, failed = list(leaves), []
     while True:
-        train, evaluation = (
-            _trace_once(model, asked, mode, given, modes, example) for mode in (True, False)
-        )
+        try:
+            train, evaluation = (
+                _trace_once(model, asked, mode, given, modes, example) for mode in (True, False)
+            )
+        except _PartError as error:  # go on without it, so as to name all that fail
+            failed.append(error)
+            asked.append(error.name)
+            continue
         culprits = _differing_owners(train, evaluation, strict=False)
         culprits = culprits or _differing_owners(train, evaluation, strict=True)
         switching = train.switching | evaluation.switching  # type: ignore[attr-defined]
@@ -70,6 +75,8 @@ def trace(
                 "into a submodule, which is then kept whole"
             )
         culprits = list(dict.fromkeys((*culprits, *switching)))
+        if not culprits and failed:
+            raise TraceError(_told_of_all(model, failed)) from failed[0].__cause__
         if not culprits:
             return _joined(model, train, evaluation, modes)
         if "" in culprits:
@@ -176,19 +183,55 @@ def _descendants(node: fx.Node) -> dict[fx.Node, None]:
     return found
 
 
+class _PartError(TraceError):
+    """A part of the model that can't be traced.
+
+    Attributes:
+        name: its qualified name.
+        how: it fails, in words.
+        error: what was raised.
+    """
+
+    def __init__(self, name: str, error: Exception) -> None:
+        self.name, self.error = name, error
+        self.how = blame(error)
+        super().__init__(f"{name!r} can't be traced, as it fails {self.how}")
+
+
+_WITHIN = 'or grow a submodule: LivingModel.within(model, "name", example_input)'
+
+
 def _explained(model: nn.Module, tracer: LeafTracer, error: Exception) -> TraceError:
-    name = tracer.failed_in
-    within = 'or grow a submodule: LivingModel.within(model, "name", example_input)'
-    if name is None:
-        aside = "put the part that depends on the data into a submodule and name it in leaves="
-        return TraceError(
-            f"{type(model).__name__} can't be traced: its own forward fails {blame(error)}. "
-            + remedy(error, f"{aside}, {within}")
-        )
+    if tracer.failed_in is not None:
+        return _PartError(tracer.failed_in, error)
+    aside = "put the part that depends on the data into a submodule and name it in leaves="
     return TraceError(
-        f"{type(model.get_submodule(name)).__name__} at {name!r} can't be traced, as it fails "
-        f"{blame(error)}. " + remedy(error, f"keep it whole with leaves=({name!r},), {within}")
+        f"{type(model).__name__} can't be traced: its own forward fails {blame(error)}. "
+        + remedy(error, f"{aside}, {_WITHIN}")
     )
+
+
+def _told_of_all(model: nn.Module, failed: list[_PartError]) -> str:
+    """The first part that fails, in full, and which others there are; one remedy for all."""
+    names = [part.name for part in failed]
+    outer = [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
+    kinds = list(dict.fromkeys(type(model.get_submodule(name)).__name__ for name in outer))
+    first = failed[0]
+    so = "; so does" if len(names) == 2 else "; so do"
+    others = f"{so} {_listed(names[1:])}" if len(names) > 1 else ""
+    whole = repr(tuple(outer)) if len(outer) < 4 or len(kinds) > 3 else f"({', '.join(kinds)},)"
+    pronoun = "them" if len(outer) > 1 else "it"
+    return (
+        f"{type(model.get_submodule(first.name)).__name__} at {first.name!r} can't be traced, as "
+        f"it fails {first.how}{others}. "
+        + remedy(first.error, f"keep {pronoun} whole with leaves={whole}, {_WITHIN}")
+    )
+
+
+def _listed(names: list[str]) -> str:
+    """Names in words; of many, the first three and how many there are."""
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) < 4 else f"{shown} and {len(names) - 3} more"
 
 
 def _differing_owners(train: fx.Graph, evaluation: fx.Graph, strict: bool) -> list[str]:
