@@ -11,9 +11,10 @@ from families import FAMILIES
 from seeding import seed_
 from tolerance import built, example_of
 from torch import Tensor, fx, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_map_only
 
-from neuroexapt import EditError, LivingModel, Prune, Split, Widen
+from neuroexapt import EditError, LivingModel, Prune, Split, TraceError, Widen
 from neuroexapt.graph import recall
 from neuroexapt.graph.shapes import record_shapes
 
@@ -262,3 +263,40 @@ def test_nothing_remembered_keeps_a_model_alive():
     del living
     gc.collect()
     assert [ref() for ref in parts if ref() is not None] == []
+
+
+class Packed(nn.Module):
+    """A recurrent layer that skips the padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, x, lengths):
+        lengths = lengths.cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        outputs, _ = self.lstm(packed)
+        return pad_packed_sequence(outputs, batch_first=True)[0].amax(1)
+
+
+class Text(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.recurrent = nn.Embedding(20, 8), Packed()
+        self.hidden, self.head = nn.Linear(12, 5), nn.Linear(5, 3)
+
+    def forward(self, tokens, lengths):
+        return self.head(self.hidden(self.recurrent(self.embedding(tokens), lengths)).relu())
+
+
+def test_leaf_that_takes_no_zeros_is_given_the_model_s_inputs():
+    model, example = Text(), (torch.randint(20, (4, 7)), torch.tensor([7, 2, 5, 1]))
+    with pytest.raises(
+        TraceError, match=r"name it in leaves=, as packing.*leaves=\('recurrent',\)"
+    ):
+        LivingModel(model, example)
+    living = LivingModel(model, example, leaves=("recurrent",))
+    other = torch.randint(20, (3, 9)), torch.tensor([4, 9, 3])
+    assert living.apply(Widen(group="hidden", count=3)).max_error < 1e-6
+    torch.testing.assert_close(living.eval()(*other), model.eval()(*other))
+    assert "no rule" in living.group("embedding").frozen

@@ -22,6 +22,10 @@ _REWRITES = {
         "make tensors of x's sizes with x.new_zeros(...) or torch.zeros_like(x), and no loops over "
         "sizes, which aren't known while tracing"
     ),
+    r"__cuda_array_interface__": (
+        "put what needs values into a module of its own and name it in leaves=, as packing, a "
+        "recurrent layer and unpacking; write x.to(...) for torch.as_tensor(x, ...)"
+    ),
     r"item assignment": "write torch.where(...) or torch.cat(...) for x[...] = y",
     r"^TypeError: int\(\)": "write a // b for int(a / b), where these are sizes",
     r"^TypeError: (float|complex)\(\)": "keep it a tensor: x.mean() for float(x.mean())",

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from neuroexapt.errors import TraceError
 from neuroexapt.graph.admission import by_name
@@ -63,9 +63,14 @@ class _Recorder(fx.Interpreter):
     recorded afterwards, since it runs a second time and a third.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, mode: FakeTensorMode) -> None:
+    def __init__(
+        self, graph_module: fx.GraphModule, mode: FakeTensorMode, example: Mapping[str, Any]
+    ) -> None:
+        """`example` are the values of the graph's inputs, as far as they are known, by name."""
         super().__init__(graph_module)
         self.mode = mode
+        self.example = example
+        self.values: dict[int, torch.Tensor] = {}
         self.settings = settings()
         self.flops = 0
         self.leaves: list[_Leaf] = []
@@ -80,7 +85,12 @@ class _Recorder(fx.Interpreter):
 
     def _held(self, node: fx.Node) -> Any:
         """An input, an attribute or the output."""
-        return tree_map_only(torch.Tensor, self._twin, super().run_node(node))
+        result = tree_map_only(torch.Tensor, self._twin, super().run_node(node))
+        if node.op == "placeholder" and str(node.target) in self.example:
+            given = self.example[str(node.target)]
+            pairs = zip(tree_leaves(result), tree_leaves(given), strict=True)
+            self.values |= {id(fake): value for fake, value in pairs}
+        return result
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor of its own, which needs no gradient, as views of a parameter do otherwise."""
@@ -143,13 +153,24 @@ class _Recorder(fx.Interpreter):
         return result, flops
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """Run a module; one that fake tensors can't run, on zeros."""
+        """Run a module; one that fake tensors can't run, on values."""
         try:
             return super().call_module(target, args, kwargs)
         except NOT_FAKEABLE:
             module = self.fetch_attr(target)
             self.zeroed.add(module)
-            return _on_zeros(module, Inputs(args, kwargs))
+            return self._on_values(module, Inputs(args, kwargs))
+
+    def _on_values(self, module: nn.Module, fake: Inputs) -> Any:
+        """What a module gives for the model's inputs and else zeros, as fake tensors."""
+        with unset_fake_temporarily():
+            inputs = fake.map(
+                lambda t: self.values.get(
+                    id(t), torch.zeros(t.shape, dtype=t.dtype, device=t.device)
+                )
+            )
+            output = module(*inputs.args, **inputs.kwargs)
+        return tree_map_only(torch.Tensor, self.mode.from_tensor, output)
 
     def look_into_leaves(self) -> None:
         """Trace the leaves in each mode, and record the shapes inside them too."""
@@ -165,19 +186,10 @@ class _Recorder(fx.Interpreter):
         with self.mode:
             graphs = subgraphs(leaf.module, by_name(leaf.module, leaf.inputs))
         for graph_module in graphs:
-            inside = _Recorder(graph_module, self.mode)
+            inside = _Recorder(graph_module, self.mode, {})
             inside.run(*ordered(graph_module, leaf.inputs))
             inside.look_into_leaves()
         return graphs
-
-
-def _on_zeros(module: nn.Module, fake: Inputs) -> Any:
-    """What a module gives for zeros of the inputs' shapes, as fake tensors."""
-    mode = next(tensor.fake_mode for tensor in fake.tensors if isinstance(tensor, FakeTensor))
-    with unset_fake_temporarily():
-        zeros = fake.map(lambda t: torch.zeros(t.shape, dtype=t.dtype, device=t.device))
-        output = module(*zeros.args, **zeros.kwargs)
-    return tree_map_only(torch.Tensor, mode.from_tensor, output)
 
 
 def subgraphs(leaf: nn.Module, example: Mapping[str, Any]) -> tuple[fx.GraphModule, ...]:
@@ -201,7 +213,7 @@ def record_shapes(graph_module: fx.GraphModule, inputs: Inputs) -> int:
     state = preserve_state(graph_module)
     graph_module.eval()
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = _Recorder(graph_module, mode)
+    recorder = _Recorder(graph_module, mode, by_name(graph_module, inputs))
     try:
         with torch.no_grad(), without_cudnn():
             recorder.run(*ordered(graph_module, inputs.map(mode.from_tensor)))
