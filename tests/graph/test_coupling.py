@@ -622,3 +622,43 @@ def test_positions_of_a_learned_embedding_are_no_channels():
     assert living(torch.randint(9, (2, 11))).shape == (2, 11, 3)
     with pytest.raises(EditError, match="can't be followed"):
         living.apply(Deepen(after="std"))
+
+
+class Picks(nn.Module):
+    """Picks positions of what its first layer gives."""
+
+    def __init__(self, pick):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 6), nn.Linear(6, 3)
+        self.register_buffer("some", torch.tensor([2, 0, 1, 1]))
+        self.register_buffer("grid", torch.arange(6).reshape(2, 3) % 4)
+        self.pick = pick
+
+    def forward(self, x, at):
+        return self.last(self.pick(self, self.first(x).tanh(), at))
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda net, h, at: h[torch.arange(h.size(0)), at],
+        lambda net, h, at: h[:, net.some],
+        lambda net, h, at: h[:, net.grid].mean(2),
+        lambda net, h, at: h[at, ...],
+        lambda net, h, at: h[:, [0, 2]],
+        lambda net, h, at: h[[0, 2, 1, 3]],
+        lambda net, h, at: h.transpose(1, 2)[..., net.some].transpose(1, 2),
+        lambda net, h, at: h.unsqueeze(0)[:, at, None, 1],
+    ],
+)
+def test_channels_are_followed_where_positions_are_picked(pick):
+    living = LivingModel(Picks(pick), (noise(4, 5, 8), torch.tensor([1, 0, 3, 2])))
+    assert living.group("first").frozen is None
+    assert living.apply(Widen(group="first", count=2)).max_error < 1e-5
+    assert living.apply(Split(group="first", units=(1, 6))).max_error < 1e-5
+
+
+def test_channels_that_are_picked_are_frozen():
+    model = Picks(lambda net, h, at: h[..., net.grid].flatten(2))
+    living = LivingModel(model, (noise(4, 5, 8), torch.tensor([1, 0, 3, 2])))
+    assert "picks a single channel" in living.group("first").frozen

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neuroexapt.graph.components import components
-from neuroexapt.graph.flow import Mismatch, freeze_all
+from neuroexapt.graph.flow import Mismatch
 from neuroexapt.graph.rules.call import Call, normal_dim, unlabelled
 from neuroexapt.graph.value import Labels, Value
 
@@ -141,16 +141,20 @@ def _as_weight(source: Value, moved: Any) -> Any:
 
 
 def indexing(call: Call) -> Any:
-    """`x[...]`: a container's item, or slicing of a tensor."""
+    """`x[...]`: a container's item, or a tensor's slices and picks.
+
+    Dimensions that are picked from by a tensor are mixed; those that it leaves alone pass.
+    """
     container, index = call.args
     if not isinstance(container, Value):
         return container[index]
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, Value | Tensor | list) for part in parts):
-        for value in call.values():
-            freeze_all(call.flow, value.axes, f"{call.name} picks by a tensor")
-        return unlabelled(call.meta, call.name)
-    return movement(call)
+    return movement(replace(call, args=(container, tuple(_first(part) for part in parts))))
+
+
+def _first(part: Any) -> Any:
+    """What picks the first position as often as a tensor picks any."""
+    return torch.zeros(part.shape, dtype=torch.int64) if isinstance(part, Value) else part
 
 
 def concatenation(call: Call) -> Value:
