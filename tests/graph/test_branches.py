@@ -82,6 +82,17 @@ def test_other_way_than_that_of_the_example_is_refused(taken: bool) -> None:
         living(other)
 
 
+@pytest.mark.parametrize(
+    "chooses",
+    [lambda h: h.shape[0] == 2, lambda h: h.flatten().shape[0] < 13],
+)
+def test_condition_on_the_number_of_samples_is_refused(chooses) -> None:
+    with pytest.raises(
+        TraceError, match=r"for 8 samples than for the example_input \(the condition"
+    ):
+        LivingModel(Choosing(chooses), torch.randn(2, 4))
+
+
 def test_conditions_late_in_a_deep_model_are_decided() -> None:
     class Deep(nn.Module):
         def __init__(self) -> None:

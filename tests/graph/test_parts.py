@@ -91,6 +91,10 @@ def spread(self, h):
     return h.view(*h.shape)
 
 
+def spread_in_part(self, h):
+    return h.view(*h.shape[:-1], 2, -1).flatten(-2) + torch.zeros(*h.size()[:1], 1)
+
+
 def behind_the_first(self, h):
     size, *others = h.size()
     return h.unsqueeze(1).expand(size, 3, *others).sum(1)
@@ -112,6 +116,7 @@ def split_evenly(self, h):
 
 SEEN = [
     spread,
+    spread_in_part,
     behind_the_first,
     over_all_but_the_first,
     by_dimensions,
@@ -240,6 +245,10 @@ def iterates(self, h):
     return torch.stack(list(h.unbind(1)), 1)
 
 
+def splits_samples(self, h):
+    return torch.cat([part.relu() for part in h.split(1, dim=-2)])
+
+
 def measures(self, h):
     return h * len(h)
 
@@ -268,6 +277,7 @@ def decides(self, h):
     ("function", "rewrite"),
     [
         (iterates, "Unpack the parts into names, .*: a, b = x.unbind"),
+        (splits_samples, "Unpack the parts into names"),
         (measures, r"Write x.size\(0\) for len\(x\)"),
         (counts, r"Make tensors of x's sizes with x.new_zeros\(.*no loops over sizes"),
         (assigns, r"Write torch.where\(...\)"),

@@ -90,6 +90,10 @@ class Between(nn.Module):
         return self.last(self.function(self.first(x)))
 
 
+class Halved(Reduce):
+    """What inherits from einops' layers is one, too."""
+
+
 KEEPING = {
     "pooled": lambda h: reduce(h, "b c (h 2) (w 2) -> b c h w", "max"),
     "pooled by a layer": Reduce("b c (h 2) (w 2) -> b c h w", "mean"),
@@ -99,6 +103,7 @@ KEEPING = {
     ),
     "normalised": lambda h: h / reduce(h**2, "b c ... -> b c 1 1", "sum").sqrt(),
     "listed": lambda h: reduce([h, h.relu()], "n b c h w -> b c h w", "sum"),
+    "a layer of one's own": Halved("b c (h 2) w -> b c h w", "mean"),
     "mixed": nn.Sequential(
         EinMix("b c h w -> b h w d", weight_shape="c d", bias_shape="d", c=4, d=4),
         Rearrange("b h w d -> b d h w"),
@@ -127,6 +132,15 @@ def test_channels_that_are_mixed_up_are_frozen() -> None:
         Between(lambda h: h + reduce(h, "b c h w -> b 1 h w", "mean")), noise(4, 3, 6, 6)
     )
     assert "reduces over channels" in living.group("first").frozen
+
+
+def test_hooks_of_layers_are_kept() -> None:
+    doubled = Rearrange("b c h w -> b c w h")
+    doubled.register_forward_hook(lambda module, inputs, output: 2 * output)
+    model = Between(doubled)
+    living = LivingModel(model, noise(4, 3, 6, 6))
+    torch.testing.assert_close(living(noise(4, 3, 6, 6)), model(noise(4, 3, 6, 6)))
+    assert "forward" not in vars(doubled)
 
 
 def test_other_number_of_dimensions_is_refused_later() -> None:

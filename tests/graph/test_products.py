@@ -106,6 +106,72 @@ def test_dropped_attention_still_passes_channels():
     assert living.apply(Split(group="v", units=(1,))).max_error < 1e-5
 
 
+class Latents(nn.Module):
+    """Learned queries, mixed by a matrix whose rows are units, look at a sequence."""
+
+    def __init__(self, **how):
+        super().__init__()
+        self.latents, self.mix = nn.Parameter(noise(5, 6)), nn.Parameter(noise(7, 5))
+        self.q, self.k, self.v = nn.Linear(6, 6), nn.Linear(4, 6), nn.Linear(4, 6)
+        self.pool, self.out = nn.Parameter(noise(3, 7)), nn.Linear(6, 2)
+        self.how = how
+
+    def forward(self, x):
+        queries = (self.mix @ self.q(self.latents)).expand(x.shape[0], -1, -1)
+        seen = F.scaled_dot_product_attention(queries, self.k(x), self.v(x), **self.how)
+        return self.out(self.pool @ seen)
+
+
+def test_queries_pass_unless_their_order_or_chance_masks_them():
+    for how in ({}, {"attn_mask": torch.ones(7, 5, dtype=torch.bool).tril()}):
+        living = LivingModel(Latents(**how), noise(4, 5, 4))
+        assert living.group("mix").frozen is None
+        assert living.apply(Split(group="mix", units=(1,))).max_error < 1e-5
+        assert living.apply(Widen(group="mix", count=2)).max_error < 1e-5
+    for how, word in (({"is_causal": True}, "order"), ({"dropout_p": 0.1}, "drops attention")):
+        assert word in LivingModel(Latents(**how), noise(4, 5, 4)).group("mix").frozen
+
+
+class Heads(nn.Module):
+    """Heads of two channels each, whose number follows from the layers; a bias for each of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(4, 8) for _ in range(3))
+        self.bias, self.out = nn.Parameter(noise(1, 4, 5, 5)), nn.Linear(8, 2)
+
+    def forward(self, x):
+        parts = (f(x).unflatten(-1, (-1, 2)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        seen = F.scaled_dot_product_attention(*parts, attn_mask=self.bias)
+        return self.out(seen.transpose(1, 2).flatten(2))
+
+
+def test_heads_grow_with_their_bias():
+    living = LivingModel(Heads(), noise(2, 5, 4))
+    assert (living.group("q").size, living.group("q").frozen) == (4, None)
+    assert living.apply(Split(group="q", units=(0,))).max_error < 1e-5
+    assert living.apply(Widen(group="q", count=2)).max_error < 1e-5
+    assert living.bias.shape == (1, 7, 5, 5)
+    assert living.k.out_features == living.v.out_features == 14
+
+
+def test_attention_of_one_tensor_with_itself_freezes_it():
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(v, v, v)
+
+    living = LivingModel(Attention(attend), noise(3, 5, 6))
+    assert "multiplies activations" in living.group("v").frozen
+
+
+def test_queries_of_more_dimensions_are_still_summed_over():
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(q.unsqueeze(0), k, v)[0]
+
+    living = LivingModel(Attention(attend), noise(3, 5, 6))
+    assert "multiplies activations" in living.group("q").frozen
+    assert living.group("v").frozen is None
+
+
 class Matrix(nn.Module):
     """A matrix of parameters between two layers."""
 
@@ -145,7 +211,11 @@ def traced(x, w):
     return torch.einsum("bii->bi", x[:, None] * x[..., None]) @ w
 
 
-@pytest.mark.parametrize("product", [outer, traced])
+def diagonal(x, w):
+    return torch.einsum("bii,ij->bj", x[:, None] * x[..., None], w)
+
+
+@pytest.mark.parametrize("product", [outer, traced, diagonal])
 def test_what_meets_itself_is_frozen(product):
     living = LivingModel(Matrix(product), noise(3, 4))
     assert living.group("into").frozen

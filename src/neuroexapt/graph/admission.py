@@ -172,6 +172,13 @@ def _traced_output(model: nn.Module, traced: fx.GraphModule, inputs: Inputs, tra
     """What the traced graph gives where the model has run."""
     try:
         return run_in_mode(traced, inputs, training)
+    except AssertionError as error:  # of a condition that the example has decided
+        found = str(error).partition(", as it was")[0]
+        raise TraceError(
+            f"{type(model).__name__} does something else for {inputs.batch_size} samples than for "
+            f"the example_input ({found}), and tracing sees only one of them; write it so that it "
+            "doesn't depend on the number of samples, or keep that part whole with leaves=(...)"
+        ) from error
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise TraceError(
             f"what was traced of {type(model).__name__} fails where the model itself runs "

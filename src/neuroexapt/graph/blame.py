@@ -28,7 +28,9 @@ _REWRITES = {
     ),
     r"item assignment": "write torch.where(...) or torch.cat(...) for x[...] = y",
     r"^TypeError: int\(\)": "write a // b for int(a / b), where these are sizes",
-    r"^TypeError: (float|complex)\(\)": "keep it a tensor: x.mean() for float(x.mean())",
+    r"^TypeError: (float|complex)\(\)": (
+        "keep it a tensor: x.mean() for float(x.mean()), or a size: x.size(1) for float(x.size(1))"
+    ),
 }
 """Pattern in an error -> what to write instead."""
 

@@ -1,5 +1,6 @@
 """Outcomes of which the call itself says into how many parts they come."""
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,19 +23,25 @@ def num_parts(node: fx.Node) -> int | None:
     return count(given[0]) if given else None
 
 
-def is_structural(node: fx.Node) -> bool:
-    """Whether the number of parts that a node gives is the same for every batch.
-
-    Not so where it is the number of samples or positions.
-    """
+def is_shape(node: fx.Node) -> bool:
+    """Whether a node gives sizes, as many as there are dimensions, or some of them in a row."""
+    if node.target is operator.getitem:
+        inner, index = node.args
+        return isinstance(index, slice) and isinstance(inner, fx.Node) and is_shape(inner)
     if node.target is getattr:
         return node.args[1] == "shape"
-    if node.op == "call_method" and node.target == "size":
-        return len(node.args) == 1 and not node.kwargs
-    if node.target in _PARTS:
-        dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-        return bool(dim != 0)
-    return node.op == "call_module"
+    return node.op == "call_method" and node.target == "size" and len(node.all_input_nodes) == 1
+
+
+def is_split_of_channels(node: fx.Node, ndim: int) -> bool:
+    """Whether a tensor of so many dimensions is split along what are surely its channels.
+
+    Where it is split along samples or positions, another batch may give another number of parts.
+    """
+    if node.target not in _PARTS:
+        return False
+    dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    return isinstance(dim, int) and dim % ndim in ({1, ndim - 1} if ndim != 3 else {2}) - {0}
 
 
 def is_rank(node: fx.Node) -> bool:

@@ -38,11 +38,14 @@ def following_einops() -> Iterator[None]:
 
 def operation(module: nn.Module) -> Callable[[Any], Any] | None:
     """What a layer of einops does, as a function that can be traced; None for all others."""
-    kind = type(module)
-    if kind.__module__ != "einops.layers.torch" or kind.__name__ not in ("Rearrange", "Reduce"):
+    layers: Any = sys.modules.get("einops.layers.torch")
+    if layers is None or not isinstance(module, layers.Rearrange | layers.Reduce):
+        return None
+    base = layers.Reduce if isinstance(module, layers.Reduce) else layers.Rearrange
+    if type(module).forward is not base.forward:
         return None
     layer: Any = module
-    reduction = layer.reduction if kind.__name__ == "Reduce" else "rearrange"
+    reduction = layer.reduction if base is layers.Reduce else "rearrange"
     reduce: Any = sys.modules["einops.einops"].reduce
     return lambda x: reduce(x, layer.pattern, reduction, **layer.axes_lengths)
 

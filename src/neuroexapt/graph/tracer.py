@@ -15,7 +15,7 @@ from torch.fx.proxy import TraceError as FxTraceError
 
 from neuroexapt.graph.assemble import attribute
 from neuroexapt.graph.branches import Branches, UndecidedError, guarded, kept
-from neuroexapt.graph.parts import is_rank, is_structural, num_parts
+from neuroexapt.graph.parts import is_rank, is_shape, is_split_of_channels, num_parts
 from neuroexapt.graph.patterns import following_einops, operation
 from neuroexapt.graph.traced import Parts, Traced
 from neuroexapt.graph.transformers import plain_forward
@@ -126,12 +126,20 @@ class LeafTracer(fx.Tracer):
         return fx.Proxy.__len__(obj) if count is None else count
 
     def _length(self, obj: fx.Proxy) -> int | None:
-        known = self._known(obj.node) if is_structural(obj.node) else None
+        known = self._known(obj.node) if self._has_steady_length(obj.node) else None
         if not isinstance(known, list | tuple):
             return None
         counted = self.create_proxy("call_function", len, (obj,), {})
         kept(self, counted, len(known), "number of parts")
         return len(known)
+
+    def _has_steady_length(self, node: fx.Node) -> bool:
+        """Whether a node gives as many parts for other batches."""
+        if node.op == "call_module" or is_shape(node):
+            return True
+        first = node.args[0] if node.args else None
+        inner = self._known(first) if isinstance(first, fx.Node) else None
+        return isinstance(inner, torch.Tensor) and is_split_of_channels(node, inner.ndim)
 
     def index(self, obj: fx.Proxy) -> int:
         """A number that follows from the number of dimensions, or 1 for a condition that holds.
@@ -238,10 +246,10 @@ class LeafTracer(fx.Tracer):
         except NameError:
             return forward(*args, **kwargs)
         plain = None
-        if not self._is_asked_for(m, name):
+        if not self._is_asked_for(m, name) and "forward" not in vars(m):
             plain = plain_forward(m, args, kwargs) or operation(m)
         if plain is not None:
-            forward = plain
+            forward = _doing(m, plain, forward)
             self._opened.add(name)
         self._entered.append((name, self._context()))
         try:
@@ -296,6 +304,21 @@ class LeafTracer(fx.Tracer):
             made = self.create_proxy("get_attr", name, (), {}, proxy_factory_fn=proxy)
             parameter_proxy_cache[name] = made
         return parameter_proxy_cache[name]
+
+
+def _doing(
+    module: nn.Module, instead: Callable[..., Any], call: Callable[..., Any]
+) -> Callable[..., Any]:
+    """A call of a module in which it does something else; its hooks are called as ever."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        vars(module)["forward"] = instead
+        try:
+            return call(*args, **kwargs)
+        finally:
+            del vars(module)["forward"]
+
+    return called
 
 
 def _drawn() -> tuple[object, ...]:

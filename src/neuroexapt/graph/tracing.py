@@ -149,8 +149,9 @@ def _trace_once(
 
 
 def _has_effects(node: fx.Node) -> bool:
-    """Only reading an attribute surely has none; everything else stays where the user put it."""
-    return node.op != "get_attr" and not (node.op == "call_function" and node.target is getattr)
+    """Only reading attributes and sizes surely has none; all else stays where the user put it."""
+    reads = node.op == "call_method" and node.target == "size"
+    return node.op != "get_attr" and node.target is not getattr and not reads
 
 
 def _absent_inputs(model: nn.Module, given: Iterable[str] | None) -> dict[str, Any]:

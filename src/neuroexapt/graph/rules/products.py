@@ -1,10 +1,9 @@
 """Products of tensors: what is summed over is mixed, all other channels stay apart."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeAlias
 
-from neuroexapt.graph.flow import freeze_all
 from neuroexapt.graph.rules.call import Call
 from neuroexapt.graph.rules.elementwise import meet
 from neuroexapt.graph.rules.linear import linear_map, mixing
@@ -46,25 +45,24 @@ def einsum(call: Call) -> Value:
 def attention(call: Call) -> Value:
     """Scaled dot products: queries and keys are summed over, channels of the values pass."""
     query, key, value = (call.argument(i, n) for i, n in enumerate(("query", "key", "value")))
+    mask, dropout = call.argument(3, "attn_mask"), call.argument(4, "dropout_p", 0.0)
     if call.argument(7, "enable_gqa", False):
         return mixing(call)
-    mask, dropout = call.argument(3, "attn_mask"), call.argument(4, "dropout_p", 0.0)
+    values = [query, key, value]
+    owns = [("query", "feature"), ("key", "feature"), ("key", "channel")]
     if isinstance(mask, Value):
-        freeze_all(call.flow, mask.axes, f"{call.name} is masked by them")
-    batches = _batches(value.ndim - 2)
-    values = (query, key, value)
-    if dropout != 0:
-        _freeze_all_but_last(call, values)
-    return contraction(
-        call,
-        values,
-        (
-            (*batches, "query", "feature"),
-            (*batches, "key", "feature"),
-            (*batches, "key", "channel"),
-        ),
-        (*batches, "query", "channel"),
+        values.append(mask)
+        owns.append(("query", "key"))
+    inputs = tuple(
+        (_batches(each.ndim - 2) + own)[-each.ndim :]
+        for each, own in zip(values, owns, strict=True)
     )
+    if call.argument(5, "is_causal", False) is not False:
+        _freeze(call, values, (-2,), "masks them by their order")
+    if dropout != 0:
+        _freeze(call, values, range(-10, -1), "drops attention between them")
+    widest = max(each.ndim for each in values)
+    return contraction(call, values, inputs, (*_batches(widest - 2), "query", "channel"))
 
 
 def contraction(
@@ -82,9 +80,11 @@ def contraction(
     for index in dict.fromkeys(chain(*inputs)):
         holders = list(_holders(values, inputs, index))
         if index not in output or any(own.count(index) > 1 for own in inputs):
+            reason = f"{call.name} multiplies activations with each other"
+            if any(value.weight for value, _ in holders):
+                reason = f"read by weights that can't be followed in {call.name}"
             for value, dim in holders:
                 if dim in value.axes:
-                    reason = f"{call.name} multiplies activations with each other"
                     call.flow.freeze(value.axes[dim], reason)
             continue
         labels = meet(call, holders)
@@ -126,8 +126,9 @@ def _linear(
     """
     weight, own, value, indices = values[place], inputs[place], values[1 - place], inputs[1 - place]
     summed, made = ({*own} & {*indices}) - {*output}, ({*own} - {*indices}) & {*output}
-    is_matrix = weight.weight and weight.ndim == len(weight.axes) == 2
-    if not is_matrix or len(summed) != 1 or len(made) != 1 or {*indices} - {*output} != summed:
+    is_matrix = weight.weight and weight.ndim == len(weight.axes) == len({*own}) == 2
+    is_plain = {*indices} - {*output} == summed and len({*indices}) == len(indices)
+    if not is_matrix or not is_plain or len(summed) != 1 or len(made) != 1:
         return None
     (read,), (new,) = summed, made
     dim = indices.index(read)
@@ -138,11 +139,12 @@ def _linear(
     return call.output(kept | {output.index(new): labels})
 
 
-def _freeze_all_but_last(call: Call, values: Sequence[Value]) -> None:
-    """Attention is dropped out one by one: what it is computed of must stay."""
+def _freeze(call: Call, values: Iterable[Value], dims: Iterable[int], why: str) -> None:
+    """Freeze what is labelled along these dimensions, counted from the last."""
     for value in values:
-        passing = {dim: labels for dim, labels in value.axes.items() if dim < value.ndim - 1}
-        freeze_all(call.flow, passing, f"{call.name} drops attention between them")
+        for dim in dims:
+            if value.ndim + dim in value.axes:
+                call.flow.freeze(value.axes[value.ndim + dim], f"{call.name} {why}")
 
 
 def _batches(count: int) -> Indices:
