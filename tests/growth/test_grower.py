@@ -294,6 +294,22 @@ def test_growth_ends_towards_the_end_of_training() -> None:
     assert growing.stopped is not None
 
 
+def test_why_nothing_has_grown_is_told_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    config = EAGER.model_copy(update={"entropy_threshold": 1.0, "patience": 5})
+    growing = grower(config)
+    with caplog.at_level("INFO"):
+        growing.step(batches(), metric=0.1)
+    assert "nothing grows now: no unit above the entropy threshold" in caplog.text
+    again = grower(config)
+    again.load_state_dict(json.loads(json.dumps(growing.state_dict())))
+    for of in (growing, again):
+        of.step(batches(), metric=0.1, progress=0.9)
+        assert of.stopped is not None
+        assert of.stopped.startswith(
+            "90% of the training is done; nothing has grown, since no unit above"
+        )
+
+
 def test_flops_are_those_of_sensing_and_checks() -> None:
     growing = grower()
     macs = growing.living.cost().macs

@@ -20,6 +20,7 @@ from neuroexapt import (
     LivingModel,
     Prune,
     Split,
+    TrainingError,
     Widen,
 )
 from neuroexapt.edits import Edit
@@ -259,6 +260,42 @@ def test_gain_of_data_that_do_not_fit_is_refused_with_their_shapes(inputs, targe
     batch = torch.zeros(inputs), torch.zeros(targets).long()
     with pytest.raises(DataError, match=told):
         growth_gain(living, EDITS[:1], [batch], CRITERION)
+
+
+class OneGraph(nn.Module):
+    """Its samples are the nodes of one graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("adjacency", torch.eye(64))
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.last(self.adjacency @ self.first(x).relu())
+
+
+def test_gain_of_samples_that_depend_on_each_other_is_refused():
+    x = torch.randn(64, 4)
+    living = LivingModel(OneGraph(), x)
+    edits = [Widen(group="first", count=1)]
+    with pytest.raises(DataError, match=r'depend on each other.*use policy="entropy"'):
+        growth_gain(living, edits, [(x, torch.zeros(64).long())], CRITERION)
+
+
+def test_gain_leaves_out_parts_without_targets():
+    living = trained()
+    (inputs, targets), *_ = doubled(2)
+    size = len(inputs) // 4
+    blank = targets.clone()
+    blank[:size] = CRITERION.ignore_index
+    found = growth_gain(living, EDITS[:3], [(inputs, blank)], CRITERION)
+    without = growth_gain(living, EDITS[:3], [(inputs[size:], targets[size:])], CRITERION, parts=3)
+    assert found.loss == pytest.approx(without.loss)
+    for one, other in zip(found.found, without.found, strict=True):
+        assert one.gain == pytest.approx(other.gain, rel=1e-4)
+    blank[size:] = CRITERION.ignore_index
+    with pytest.raises(TrainingError, match=r"finite on 0 of 4 parts"):
+        growth_gain(living, EDITS[:3], [(inputs, blank)], CRITERION)
 
 
 def test_gain_of_a_summed_loss_is_that_of_its_mean():

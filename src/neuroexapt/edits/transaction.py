@@ -16,6 +16,7 @@ from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.apart import seen
 from neuroexapt.graph.assemble import assemble
 from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in_mode
 from neuroexapt.graph.cost import Cost, num_parameters
@@ -105,6 +106,12 @@ def transact(
                 f"allowed {TOLERANCE[getattr(torch, checked_in)]:.0e}); nothing was changed",
                 error,
                 checked_in,
+            )
+        shown = seen(new, living.example_inputs, living.kept_apart)
+        if shown is not None:
+            raise EditError(
+                f"{edit!r} would let the output see {shown}, which it doesn't so far; nothing was "
+                "changed. If it may, set kept_apart = () on the living model"
             )
     carry_gradients(rewrite.ancestry)
     exchanges = [prepared(optimizer, rewrite.ancestry) for optimizer in optimizers]

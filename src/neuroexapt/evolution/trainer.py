@@ -64,6 +64,9 @@ class DNMConfig(BaseModel):
 class DNMTrainer:
     """Trains a model that grows while it trains, and gives way to better ones evolved from it.
 
+    For classifiers of one input tensor with a class a sample; for all else, `Grower` in a loop of
+    your own.
+
     Args:
         model: any traceable module, or a `LivingModel`.
         config: a `DNMConfig`, or a mapping with its fields.

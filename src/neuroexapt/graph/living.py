@@ -19,6 +19,7 @@ from neuroexapt.graph.admission import (
     given_names,
     reference,
 )
+from neuroexapt.graph.apart import Apart, kept_apart
 from neuroexapt.graph.assemble import assemble, attribute, referenced
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
@@ -87,6 +88,7 @@ class LivingModel(nn.Module):
     _cost: Cost | None
     _lookup: Lookup | None
     _tied: frozenset[str] = frozenset()
+    _apart: tuple[Apart, ...] | None = None
 
     @shielded()
     def __init__(
@@ -185,6 +187,21 @@ class LivingModel(nn.Module):
             self.cost()
             self._coupling = couple(self.graph_module).frozen_where(self._tied, TIED)
         return self._coupling
+
+    @property
+    def kept_apart(self) -> tuple[Apart, ...]:
+        """What the outputs don't see of the inputs, and edits therefore mustn't show them.
+
+        Later tokens of a language model, what a mask hides, the other tower's input: found by
+        trying, when it is first asked for. Set it to () where outputs may see everything.
+        """
+        if self._apart is None:
+            self._apart = kept_apart(self.graph_module, self.example_inputs)
+        return self._apart
+
+    @kept_apart.setter
+    def kept_apart(self, apart: Iterable[Apart]) -> None:
+        self._apart = tuple(apart)
 
     def channel_dims(self, node: fx.Node) -> tuple[int, ...]:
         """Dimensions of a node's output that carry channels which coupling can follow."""

@@ -120,6 +120,7 @@ class Grower:
         self._sampling = Sampling.first(self.config.policy)
         self._looks: list[Look] = []
         self._idle = 0
+        self._why = ""
         self._waits = 0
 
     def step(
@@ -184,9 +185,7 @@ class Grower:
             return []
         if progress >= self.config.until:
             self._close(metric)
-            return self._stop(
-                f"{progress:.0%} of the training is done; the rest trains newborns{self._waited()}"
-            )
+            return self._stop(f"{progress:.0%} of the training is done; {self._rest()}")
         if self.budget.spent(train_flops + self.flops + other_flops):
             self._close(metric)
             return self._stop("the budget of training FLOPs is spent")
@@ -249,6 +248,12 @@ class Grower:
             "sensing_share, or train longer"
         )
 
+    def _rest(self) -> str:
+        """What becomes of the training that is left, and why if nothing has grown."""
+        if self.growths or not self._why:
+            return f"the rest trains newborns{self._waited()}"
+        return f"nothing has grown, since {self._why}"
+
     def _num_young(self) -> int:
         """How many of the model's latest edits were made within the last few looks."""
         return self._ages.num_since(self._course.epoch - YOUNG * self.config.every)
@@ -274,6 +279,8 @@ class Grower:
             is_last: whether that is all that the budget allows, so that not even the first edit may
                 pass it.
         """
+        if self._course.looked == 0:
+            self._tell_what_is_kept_apart()
         self._course.looked = self._course.epoch
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
@@ -307,6 +314,15 @@ class Grower:
         self.refusals += [*unfit, *refusals]
         self._conclude(changes, refusals, ranking)
         return changes
+
+    def _tell_what_is_kept_apart(self) -> None:
+        apart = self.living.kept_apart
+        if apart:
+            logger.info(
+                "the outputs don't see %s; nothing is added that would show it to them (if it may "
+                "be, set kept_apart = () on the living model)",
+                ", nor ".join(dict.fromkeys(map(str, apart))),
+            )
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
         """Sense, and let the policy say what might change; with the loss on what was sensed."""
@@ -405,7 +421,8 @@ class Grower:
             self._course.grew()
             return
         if self.config.timing == "gain" and not refusals and not ranking.exhausted:
-            logger.info("not yet: %s", ranking.otherwise)
+            self._why = ranking.otherwise
+            logger.info("not yet: %s", self._why)
         elif (
             refusals
             and len(refusals) == len(ranking.proposals)
@@ -415,8 +432,11 @@ class Grower:
             self._stop(f"no proposal is possible any more: {first.edit}: {first.reason}")
         else:
             self._idle += 1
+            self._why = self._why_idle(refusals, ranking)
             if self._idle >= self.config.patience:
-                self._stop(f"{self._why_idle(refusals, ranking)} ({self._idle} times in a row)")
+                self._stop(f"{self._why} ({self._idle} times in a row)")
+            else:
+                logger.info("nothing grows now: %s", self._why)
 
     def _why_idle(self, refusals: list[Refusal], ranking: Ranking) -> str:
         if refusals:
@@ -457,6 +477,7 @@ class Grower:
             "flops_a_mac": self._sampling.flops_a_mac,
             "looks": [asdict(look) for look in self._looks],
             "idle": self._idle,
+            "why_idle": self._why,
             "waits": self._waits,
             "flops": self.flops,
             "stopped": self.stopped,
@@ -472,6 +493,7 @@ class Grower:
         self._sampling.flops_a_mac = state["flops_a_mac"]
         self._looks = [Look(**look) for look in state["looks"]]
         self._idle, self._waits = state["idle"], state["waits"]
+        self._why = state.get("why_idle", "")  # older checkpoints have none
         self.flops, self.stopped = state["flops"], state["stopped"]
         self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]

@@ -67,14 +67,23 @@ def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Pr
 
 
 def nominate_blocks(living: LivingModel, forms: Sequence[Block] = BLOCKS[:1]) -> Iterator[Proposal]:
-    """Put a residual block of each of the forms behind each layer."""
+    """Put a residual block of each of the forms behind each layer.
+
+    Where positions are kept apart, as in causal models, it treats each by itself.
+    """
+    size = 1 if _keeps_positions_apart(living) else 3
     for name, _ in _layer_outputs(living):
         for form in forms:
-            yield Proposal(Deepen(after=name, form=form, kernel_size=3), {})
+            yield Proposal(Deepen(after=name, form=form, kernel_size=size), {})
 
 
 def nominate_attention(living: LivingModel) -> Iterator[Proposal]:
-    """Attend over the channels of each layer, and over positions where they aren't too many."""
+    """Attend over the channels of each layer, and over positions where they aren't too many.
+
+    Both look at all positions, so that there is none where these are kept apart.
+    """
+    if _keeps_positions_apart(living):
+        return
     for name, node in _layer_outputs(living):
         taken = {e.form for e in _attended(living, name) if e.source is None}
         where = place(living, node)
@@ -86,7 +95,12 @@ def nominate_attention(living: LivingModel) -> Iterator[Proposal]:
 
 
 def nominate_driving(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
-    """Let a distant layer drive the channels of another, the strongest correlation first."""
+    """Let a distant layer drive the channels of another, the strongest correlation first.
+
+    It is driven by the mean over positions: by nothing where these are kept apart.
+    """
+    if _keeps_positions_apart(living):
+        return
     known = {layer.name: layer for layer in layers(living)}
     outputs = {name for name, _ in _layer_outputs(living)}
     for pair in readings.correlations:
@@ -151,6 +165,10 @@ def nominate_dead(readings: Readings, living: LivingModel) -> Iterator[Proposal]
         if 0 < len(units) < group.size:
             evidence = {"num_dead": len(units), "num_samples": readings.num_samples}
             yield Proposal(Prune(group=group.name, units=tuple(units), preserving=False), evidence)
+
+
+def _keeps_positions_apart(living: LivingModel) -> bool:
+    return any(apart.dim is not None for apart in living.kept_apart)
 
 
 def growable(living: LivingModel) -> list[ChannelGroup]:

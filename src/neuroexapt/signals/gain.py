@@ -134,7 +134,8 @@ def growth_gain(
     Raises:
         DataError: if there are fewer than two parts, or the model or the criterion doesn't take
             them.
-        TrainingError: if a gradient isn't finite.
+        TrainingError: if a gradient isn't finite, or the loss isn't on all but one of the parts;
+            single parts whose loss isn't finite are left out, as where no sample has a target.
 
     Source: the measure of GradMax, Evci et al. 2022, arXiv:2201.05125, made unbiased.
 
@@ -240,7 +241,8 @@ def _gradients(
     """
     tensors = [_wanted(attached.model, path) for path in attached.wanted]
     rows: tuple[list[list[Tensor]], ...] = tuple([[] for _ in attached.reads] for _ in range(2))
-    total, tally = 0.0, Tally([inputs.batch_size for inputs, _ in data])
+    losses: list[float] = []
+    tally = Tally([inputs.batch_size for inputs, _ in data])
     device = tensors[0].device
     with untouched(attached.model, device):
         torch.manual_seed(seed)
@@ -249,13 +251,22 @@ def _gradients(
             with torch.enable_grad(), tally.part():
                 loss, outputs = _loss(attached.model, inputs, targets, criterion)
                 found = [gradients_through(loss, outputs, tensors, p) for p in (None, remaining)]
-            total += float(loss.detach())
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                continue  # of samples without targets there is nothing to learn
             for kept, of in zip(rows, found, strict=True):
                 gradients = dict(zip(attached.wanted, of, strict=True))
                 for row, reading in zip(kept, attached.reads, strict=True):
                     row.append(_finite(reading.read(gradients), reading.edit))
+    told = [loss for loss in losses if math.isfinite(loss)]
+    if len(told) < 2:
+        raise TrainingError(
+            f"the loss is finite on {len(told)} of {len(losses)} parts of the data (it was "
+            f"{losses[0]} on the first), and gains need two; lower the learning rate, or give "
+            "batches more of whose samples have targets"
+        )
     whole, remaining_rows = ([torch.stack(row) for row in kept] for kept in rows)
-    return whole, remaining_rows, total / len(data), tally.total
+    return whole, remaining_rows, sum(told) / len(told), tally.total
 
 
 def _loss(

@@ -46,11 +46,26 @@ def _refused_batch(explained: Callable[[str], str]) -> Iterator[None]:
 
 
 def _says_model(living: LivingModel, inputs: Inputs, reason: str) -> str:
-    return (
+    example = living.example_inputs
+    told = (
         f"the model doesn't run on a batch with inputs of shape {_shapes(inputs.tensors)} "
-        f"({reason}); give batches like its example_input, which has shape "
-        f"{_shapes(living.example_inputs.tensors)}"
+        f"({reason}); "
     )
+    if _is_part(inputs, example):
+        return told + (
+            f"of its example_input it takes {example.batch_size} samples, which seem to depend on "
+            "each other, as the nodes of one graph do. Gains are measured on parts of batches, and "
+            'so is all where train_flops are told: use policy="entropy", "papers" or '
+            '"breakthrough", without train_flops'
+        )
+    return told + f"give batches like its example_input, which has shape {_shapes(example.tensors)}"
+
+
+def _is_part(inputs: Inputs, example: Inputs) -> bool:
+    """Whether inputs are as the example, but for fewer samples."""
+    pairs = list(zip(inputs.tensors, example.tensors, strict=False))
+    alike = all(mine.shape[1:] == its.shape[1:] and len(mine) <= len(its) for mine, its in pairs)
+    return alike and inputs.batch_size < example.batch_size
 
 
 def _says_criterion(outputs: Any, targets: Any, reason: str) -> str:
@@ -58,8 +73,8 @@ def _says_criterion(outputs: Any, targets: Any, reason: str) -> str:
     made = [leaf for leaf in leaves_of(outputs) if isinstance(leaf, Tensor)]
     return (
         f"the criterion takes no outputs of shape {_shapes(made)} with targets of shape "
-        f"{_shapes(found)} ({reason}); give targets that suit the outputs: classes are numbered "
-        "from 0 and below the number of outputs"
+        f"{_shapes(found)} ({reason}); give targets that suit the outputs (classes are numbered "
+        "from 0 and below the number of outputs), and a criterion that takes any number of samples"
     )
 
 
