@@ -1,9 +1,19 @@
 """What can be proposed of a model."""
 
+import torch
 from small import CRITERION, batches, model
+from torch import nn
 
 from neuroexapt import Attend, Deepen, LivingModel, sense
-from neuroexapt.growth.nominate import BLOCKS, nominate_attention, nominate_blocks, nominate_driving
+from neuroexapt.growth.nominate import (
+    BLOCKS,
+    growable,
+    nominate_activations,
+    nominate_attention,
+    nominate_blocks,
+    nominate_connections,
+    nominate_driving,
+)
 
 
 def living() -> LivingModel:
@@ -45,3 +55,26 @@ def test_attention_is_proposed_once_a_layer_and_form():
         network.apply(edit)
     assert {edit.form for edit in before} == {"channels", "positions"}
     assert list(nominate_attention(network)) == []
+
+
+class Siamese(nn.Module):
+    """One tower for both inputs, and a head that compares."""
+
+    def __init__(self):
+        super().__init__()
+        self.tower = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.Tanh())
+        self.head = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+
+    def forward(self, x):
+        first, second = self.tower(x[:, :4]), self.tower(x[:, 4:])
+        return self.head(first * second)
+
+
+def test_calls_of_one_layer_stay_alike():
+    network = LivingModel(Siamese(), torch.zeros(2, 8)).train()
+    data = [(torch.randn(64, 8), torch.randint(2, (64,)))]
+    readings = sense(network, data, CRITERION)
+    assert [p.edit.after for p in nominate_blocks(network)] == ["head.1"]
+    assert [p.edit.node for p in nominate_activations(network)] == ["head.1"]
+    assert {p.edit.target for p in nominate_connections(readings, network)} <= {"head.0", "head.2"}
+    assert [g.name for g in growable(network)] == ["tower.0", "tower.2", "head.0"]

@@ -6,6 +6,7 @@ their cost is for the arbiter.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
@@ -59,9 +60,10 @@ def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Pr
     """Connect layers that aren't adjacent, the strongest correlation first."""
     known = {layer.name: layer for layer in layers(living)}
     taken = {(e.source, e.target) for e in living.edits if isinstance(e, Connect)}
+    calls = _num_calls(living)
     for pair in readings.correlations:
         source = known[pair.source].output
-        if (source, pair.target) not in taken:
+        if (source, pair.target) not in taken and calls[pair.target] < 2:
             edit = Connect(source=source, target=pair.target)
             yield Proposal(edit, _of_pair(pair, readings))
 
@@ -113,10 +115,12 @@ def nominate_driving(readings: Readings, living: LivingModel) -> Iterator[Propos
 def nominate_activations(living: LivingModel) -> Iterator[Proposal]:
     """Blend each activation with a smooth one."""
     taken = {e.node for e in living.edits if isinstance(e, Activate)}
+    calls = _num_calls(living)
     for name in activations(living):
         node = living.node(name)
         present = activation_name(living, node)
-        if name not in taken and not name.startswith("edit") and _has_place(living, node):
+        is_free = name not in taken and not name.startswith("edit")
+        if is_free and _has_place(living, node) and _is_once(node, calls):
             to = next(candidate for candidate in SMOOTH if candidate != present)
             yield Proposal(Activate(node=name, to=to), {"present": present or node.name})
 
@@ -218,12 +222,35 @@ def _mean(values: Tensor | None) -> float | None:
 
 
 def _layer_outputs(living: LivingModel) -> Iterator[tuple[str, fx.Node]]:
-    """Where layers end whose output carries channels, but for the model's own outputs."""
+    """Where layers end whose output carries channels, but for the model's own outputs.
+
+    And but for layers that are called several times, as those of two equal towers: what is added
+    to one call would make it another function than the others.
+    """
     last = {node for node in living.graph_module.graph.nodes if node.op == "output"}
+    calls = _num_calls(living)
     for layer in layers(living):
         node = living.node(layer.output)
-        if not last & set(node.users) and _has_place(living, node):
+        if not last & set(node.users) and _has_place(living, node) and _is_once(node, calls):
             yield layer.output, node
+
+
+def _num_calls(living: LivingModel) -> Counter[str]:
+    """How often each module with parameters is called."""
+    graph_module = living.graph_module
+    return Counter(
+        str(node.target)
+        for node in graph_module.graph.nodes
+        if node.op == "call_module"
+        and any(True for _ in graph_module.get_submodule(str(node.target)).parameters())
+    )
+
+
+def _is_once(node: fx.Node, calls: Counter[str]) -> bool:
+    """Whether the layer that a node's output comes from is called once."""
+    while calls[str(node.target)] == 0 and len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
+    return calls[str(node.target)] < 2
 
 
 def _has_place(living: LivingModel, node: fx.Node) -> bool:
