@@ -19,6 +19,7 @@ from neuroexapt import (
     Split,
     Widen,
 )
+from neuroexapt.growth.nominate import nominate_attention
 
 TOKENS = torch.randint(9, (4, 10), generator=torch.Generator().manual_seed(0))
 
@@ -87,6 +88,10 @@ class Towers(nn.Module):
         return self.a(x), self.b(y)
 
 
+def attend_causally(after: str) -> Attend:
+    return Attend(after=after, form="positions", causal=True)
+
+
 CAUSAL = [
     (Convolved(), Deepen(after="act"), Deepen(after="act", kernel_size=1)),
     (Convolved(), Attend(after="act"), Widen(group="conv", count=2)),
@@ -94,6 +99,8 @@ CAUSAL = [
     (Decoder(), Attend(after="inner"), Split(group="inner", units=(1,))),
     (Decoder(flat=True), Attend(after="o"), Split(group="v", units=(1,))),
     (Recurrent(), Attend(after="inner"), Deepen(after="inner")),
+    (Decoder(), Attend(after="v", form="positions"), attend_causally("inner")),
+    (Convolved(), Attend(after="conv", form="positions"), attend_causally("act")),
 ]
 
 
@@ -172,6 +179,26 @@ def test_attention_that_may_see_everything_does() -> None:
     living.kept_apart = ()
     living.apply(Attend(after="inner", form="positions"))
     assert sees_later(living)
+
+
+@pytest.mark.parametrize("made", [Convolved, Decoder, Recurrent])
+def test_causal_attention_is_proposed_for_causal_models(made) -> None:
+    living = LivingModel(made(), TOKENS).train()
+    proposed = [proposal.edit for proposal in nominate_attention(living)]
+    assert proposed and all(edit.causal and edit.form == "positions" for edit in proposed)
+    for edit in proposed:
+        assert living.apply(edit).max_error == 0.0
+    assert not sees_later(living)
+    assert list(nominate_attention(living)) == []
+
+
+def test_causal_attention_that_can_not_be_is_refused() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    living = LivingModel(net, torch.zeros(2, 3, 8, 8))
+    with pytest.raises(EditError, match="positions have no order"):
+        living.apply(attend_causally("1"))
+    with pytest.raises(EditError, match="can't be causal"):
+        living.apply(Attend(after="1", causal=True))
 
 
 @pytest.mark.parametrize("policy", ["arbiter", "breakthrough", "random"])

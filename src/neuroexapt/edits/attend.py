@@ -31,6 +31,8 @@ class Attend(Addition):
         hidden: channels in between; by default a quarter of those read for "channels", half for
             "positions".
         heads: of the self-attention; "positions" only.
+        causal: whether each position reads only itself and those before it; "positions" only, and
+            of sequences.
 
     Source: Hu et al. 2018, arXiv:1709.01507; Vaswani et al. 2017, arXiv:1706.03762.
 
@@ -48,6 +50,7 @@ class Attend(Addition):
     source: str | None = None
     hidden: int | None = Field(default=None, gt=0)
     heads: int = Field(default=1, gt=0)
+    causal: bool = False
 
     def num_added(self, living: LivingModel) -> int:
         """How many weights the new layers have, biases aside."""
@@ -68,7 +71,8 @@ class Attend(Addition):
     def __str__(self) -> str:
         """One line for people."""
         driven = f", driven by {self.source}" if self.source is not None else ""
-        return f"attend after {self.after} ({self.form}{driven})"
+        causal = ", causal" if self.causal else ""
+        return f"attend after {self.after} ({self.form}{driven}{causal})"
 
 
 def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context) -> None:
@@ -77,6 +81,11 @@ def _channels(insertion: Insertion, edit: Attend, where: Place, context: Context
         raise EditError(
             f"attention over channels has no heads, but heads is {edit.heads}; leave heads out, or "
             'use form="positions"'
+        )
+    if edit.causal:
+        raise EditError(
+            "attention over channels takes the mean over all positions, and can't be causal; leave "
+            'causal out, or use form="positions"'
         )
     source = settled(living.node(edit.source)) if edit.source is not None else where.node
     if source is not where.node:
@@ -124,13 +133,18 @@ def _positions(insertion: Insertion, edit: Attend, where: Place, context: Contex
             "attend after a feature map (samples, channels, ...) or a sequence (samples, "
             "positions, channels)"
         )
+    if edit.causal and len(where.spatial) > 1:
+        raise EditError(
+            f"{edit.after!r} gives shape {where.shape}, whose positions have no order of which "
+            "some are earlier; leave causal out, or attend after a sequence"
+        )
     if not context.replaying:
         insertion.liveness.check([where.node], where.node)
     hidden = edit.hidden or max(where.channels // 2 // edit.heads * edit.heads, FEWEST * edit.heads)
     if hidden % edit.heads:
         raise EditError(f"hidden is {hidden}, no multiple of the {edit.heads} heads; make it one")
     spatial = len(where.spatial) if where.is_map else 0
-    attention = SelfAttention(where.channels, hidden, edit.heads, spatial)
+    attention = SelfAttention(where.channels, hidden, edit.heads, spatial, edit.causal)
     draw_(attention, context.generator)
     x = insertion.node(where.node.name)
     read = insertion.call(x, "attention", attention, x)

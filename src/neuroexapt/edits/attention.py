@@ -15,6 +15,7 @@ class SelfAttention(nn.Module):
         hidden: of queries, keys and values together, a multiple of `heads`.
         heads: that attend separately.
         spatial: dimensions of positions behind the channels; 0 where channels come last.
+        causal: whether a position reads only itself and those before it.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; over feature maps as in Wang et al. 2018,
     arXiv:1711.07971.
@@ -25,12 +26,17 @@ class SelfAttention(nn.Module):
         tensor(0., grad_fn=<MaxBackward1>)
     """
 
-    def __init__(self, channels: int, hidden: int, heads: int = 1, spatial: int = 0) -> None:
+    causal = False  # of those that were saved before there were others
+
+    def __init__(
+        self, channels: int, hidden: int, heads: int = 1, spatial: int = 0, causal: bool = False
+    ) -> None:
         super().__init__()
         if hidden % heads:
             raise ValueError(f"hidden is {hidden}, no multiple of the {heads} heads")
         self.heads = heads
         self.spatial = spatial
+        self.causal = causal
         self.qkv = nn.Linear(channels, 3 * hidden)
         self.project = nn.Linear(hidden, channels)
         nn.init.zeros_(self.project.weight)
@@ -41,13 +47,13 @@ class SelfAttention(nn.Module):
         tokens = x.flatten(2).transpose(1, 2) if self.spatial else x
         parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).movedim(-3, 0).transpose(-3, -2)
         query, key, value = parts[0], parts[1], parts[2]
-        read = nn.functional.scaled_dot_product_attention(query, key, value)
+        read = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         out: Tensor = self.project(read.transpose(-3, -2).flatten(-2))
         return out.transpose(1, 2).reshape(x.shape) if self.spatial else out
 
     def extra_repr(self) -> str:
         """What isn't seen from its parts."""
-        return f"heads={self.heads}, spatial={self.spatial}"
+        return f"heads={self.heads}, spatial={self.spatial}, causal={self.causal}"
 
 
 def draw_(attention: SelfAttention, generator: torch.Generator) -> None:

@@ -82,18 +82,23 @@ def nominate_blocks(living: LivingModel, forms: Sequence[Block] = BLOCKS[:1]) ->
 def nominate_attention(living: LivingModel) -> Iterator[Proposal]:
     """Attend over the channels of each layer, and over positions where they aren't too many.
 
-    Both look at all positions, so that there is none where these are kept apart.
+    Both look at all positions. Where these are kept apart there is none, or, if only later ones
+    are, a causal one over positions.
     """
-    if _keeps_positions_apart(living):
+    apart = [each for each in living.kept_apart if each.dim is not None]
+    causal = bool(apart)
+    if any(each.mask is not None or not each.later for each in apart):
         return
     for name, node in _layer_outputs(living):
         taken = {e.form for e in _attended(living, name) if e.source is None}
         where = place(living, node)
         positions = math.prod(where.spatial) if where.is_map else math.prod(where.shape[1:-1])
-        if positions > 1 and "channels" not in taken:
+        if positions > 1 and "channels" not in taken and not causal:
             yield Proposal(Attend(after=name), {"positions": positions})
-        if 1 < positions <= MOST_POSITIONS and "positions" not in taken:
-            yield Proposal(Attend(after=name, form="positions"), {"positions": positions})
+        fits = 1 < positions <= MOST_POSITIONS and (not causal or len(where.shape) == 3)
+        if fits and "positions" not in taken:
+            edit = Attend(after=name, form="positions", causal=causal)
+            yield Proposal(edit, {"positions": positions})
 
 
 def nominate_driving(readings: Readings, living: LivingModel) -> Iterator[Proposal]:
