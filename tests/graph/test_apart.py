@@ -154,6 +154,13 @@ OPEN = {
 }
 
 
+def test_outputs_that_are_dead_by_chance_are_not_taken_for_causal() -> None:
+    for seed in range(30):
+        torch.manual_seed(seed)
+        layers = [layer for _ in range(3) for layer in (nn.Linear(5, 5), nn.ReLU())]
+        assert LivingModel(nn.Sequential(*layers), torch.randn(8, 5)).kept_apart == (), seed
+
+
 @pytest.mark.parametrize("name", OPEN)
 def test_models_that_see_all_around_may_see_more(name) -> None:
     model, shape = OPEN[name]

@@ -20,8 +20,10 @@ from neuroexapt.graph.inputs import FORWARD_FAILURES, Inputs, probe
 
 TOLERANCE = 1e-5
 """Relative change of an output that is rounding."""
-SAMPLES = 4
-"""Samples that are tried, at most; more of the example don't tell more."""
+SAMPLES = 8
+"""Samples that are tried, at most; more of the example hardly tell more."""
+DRAWS = 4
+"""Draws of the weights that have to agree on what isn't seen."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,17 @@ def kept_apart(graph_module: fx.GraphModule, inputs: Inputs) -> tuple[Apart, ...
     inputs that one of several outputs doesn't see. That a convolution doesn't see far isn't among
     them: its outputs see what is next to them.
     """
-    trial = _Trial.of(graph_module, inputs)
-    return () if trial is None else tuple(trial.found())
+    first, *others = (_Trial.of(graph_module, inputs, draw) for draw in range(DRAWS))
+    found = () if first is None else first.found()
+    # Units that are dead by chance see nothing either, but not whatever the weights.
+    return tuple(
+        a for a in found if all(trial is not None and trial.is_apart(a) for trial in others)
+    )
 
 
 def seen(graph_module: fx.GraphModule, inputs: Inputs, apart: tuple[Apart, ...]) -> Apart | None:
     """The first of what outputs mustn't see that they do see."""
-    trial = _Trial.of(graph_module, inputs) if apart else None
+    trial = _Trial.of(graph_module, inputs, draw=0) if apart else None
     if trial is None:
         return None
     return next((each for each in apart if trial.is_seen(each)), None)
@@ -86,7 +92,7 @@ class _Trial:
     structure: Any
 
     @classmethod
-    def of(cls, graph_module: fx.GraphModule, inputs: Inputs) -> "_Trial | None":
+    def of(cls, graph_module: fx.GraphModule, inputs: Inputs, draw: int) -> "_Trial | None":
         size = inputs.batch_size
         few = inputs.map(lambda t: t[:SAMPLES] if t.ndim and t.shape[0] == size else t)
         one, other = (probe(few, seed, batch_size=2) for seed in (0, 1))
@@ -100,7 +106,7 @@ class _Trial:
                 first[number] = torch.cat([leaf] * size) if leaf.ndim else leaf  # masks: no noise
         if not any(isinstance(leaf, Tensor) for leaf in first):
             return None
-        return cls(graph_module, _noisy(graph_module), one, first, second, structure)
+        return cls(graph_module, _noisy(graph_module, draw), one, first, second, structure)
 
     def found(self) -> Iterator[Apart]:
         """All that outputs don't see."""
@@ -113,7 +119,7 @@ class _Trial:
                 for output, tensor in enumerate(plain):
                     for along in self._alongs(given, dim, tensor):
                         candidate = Apart(given, dim, later, mask, output, along)
-                        if self._is_apart(candidate):
+                        if self.is_apart(candidate):
                             yield candidate
 
     def is_seen(self, apart: Apart) -> bool:
@@ -121,7 +127,7 @@ class _Trial:
         kept, _ = self._changes(apart)
         return kept
 
-    def _is_apart(self, candidate: Apart) -> bool:
+    def is_apart(self, candidate: Apart) -> bool:
         """Whether the output doesn't see it, and there is something to see.
 
         What is masked is seen where it isn't; what one half of an output doesn't see, the other
@@ -206,13 +212,14 @@ class _Trial:
         return [t for t in leaves_of(output) if isinstance(t, Tensor) and t.is_floating_point()]
 
 
-def _noisy(graph_module: fx.GraphModule) -> dict[str, Tensor]:
-    """Parameters with noise of half their spread, and a little more where they are alike."""
-    generator = torch.Generator().manual_seed(0)
+def _noisy(graph_module: fx.GraphModule, draw: int) -> dict[str, Tensor]:
+    """Parameters with noise of half their spread or more, and a little where they are alike."""
+    generator = torch.Generator().manual_seed(draw)
+    scale = (1 + draw) / 2
     return {
         name: p.detach()
         + torch.randn(p.shape, generator=generator).to(p)
-        * (p.detach().std(correction=0) / 2 + 0.02)
+        * (scale * p.detach().std(correction=0) + 0.02)
         for name, p in graph_module.named_parameters()
         if p.is_floating_point() and p.numel()
     }
