@@ -87,7 +87,6 @@ def test_attend_over_a_sequence_keeps_its_channels_growable():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2))
     living = LivingModel(net, torch.randn(2, 5, 3))
-    living.kept_apart = ()  # so far it treats each position by itself
     living.apply(Attend(after="1", form="positions"))
     living.apply(Attend(after="1", form="channels"))
     assert living.group("0").frozen is None

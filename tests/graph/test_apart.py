@@ -135,6 +135,18 @@ def test_towers_stay_apart() -> None:
     living.apply(Connect(source="a.0", target="a.2"))
 
 
+def test_positions_that_are_treated_by_themselves_may_come_together() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2))
+    living = LivingModel(net, torch.randn(4, 10, 3))
+    assert {(a.dim, a.later) for a in living.unseen} == {(1, True), (1, False)}
+    assert living.kept_apart == ()
+    told = copy.deepcopy(living)
+    told.kept_apart = told.unseen
+    with pytest.raises(EditError, match="would let the output see"):
+        told.apply(Attend(after="1"))
+    living.apply(Attend(after="1"))
+
+
 OPEN = {
     "segmentation": (
         nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)),

@@ -46,7 +46,6 @@ def test_last_layer_has_no_gradient_of_what_remains(name):
     x = torch.randn(256, *shape).double()
     living = LivingModel(net.double(), x[:2])
     if name == "sequence":
-        living.kept_apart = ()  # so far it treats each position by itself
         living.apply(Attend(after="1", form="positions"))
         living.apply(Connect(source="1", target="2"))
     outputs = living(x)

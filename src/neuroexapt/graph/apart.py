@@ -6,7 +6,7 @@ then the loss falls for the wrong reason. What isn't seen is found by trying: so
 exchanged, and where the outputs stay, they have to stay after an edit, whatever the new weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,7 +56,7 @@ class Apart:
         return f"{order} positions of {which} (dimension {self.dim})"
 
 
-def kept_apart(graph_module: fx.GraphModule, inputs: Inputs) -> tuple[Apart, ...]:
+def unseen(graph_module: fx.GraphModule, inputs: Inputs) -> tuple[Apart, ...]:
     """What the outputs of a model don't see of its inputs, by its example.
 
     Sought are halves of the positions which the other half of the outputs doesn't see (in causal
@@ -70,6 +70,17 @@ def kept_apart(graph_module: fx.GraphModule, inputs: Inputs) -> tuple[Apart, ...
     return tuple(
         a for a in found if all(trial is not None and trial.is_apart(a) for trial in others)
     )
+
+
+def one_sided(apart: Iterable[Apart]) -> tuple[Apart, ...]:
+    """Without positions whose other half isn't seen either.
+
+    A causal model sees one half by design; one that treats each position by itself may have been
+    too small for more.
+    """
+    known = tuple(apart)
+    mirrored = {replace(each, later=not each.later) for each in known if each.dim is not None}
+    return tuple(each for each in known if each not in mirrored)
 
 
 def seen(graph_module: fx.GraphModule, inputs: Inputs, apart: tuple[Apart, ...]) -> Apart | None:

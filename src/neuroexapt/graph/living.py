@@ -19,7 +19,7 @@ from neuroexapt.graph.admission import (
     given_names,
     reference,
 )
-from neuroexapt.graph.apart import Apart, kept_apart
+from neuroexapt.graph.apart import Apart, one_sided, unseen
 from neuroexapt.graph.assemble import assemble, attribute, referenced
 from neuroexapt.graph.cost import Cost, num_parameters
 from neuroexapt.graph.coupling import Coupling, couple
@@ -88,6 +88,7 @@ class LivingModel(nn.Module):
     _cost: Cost | None
     _lookup: Lookup | None
     _tied: frozenset[str] = frozenset()
+    _unseen: tuple[Apart, ...] | None = None
     _apart: tuple[Apart, ...] | None = None
 
     @shielded()
@@ -189,15 +190,21 @@ class LivingModel(nn.Module):
         return self._coupling
 
     @property
-    def kept_apart(self) -> tuple[Apart, ...]:
-        """What the outputs don't see of the inputs, and edits therefore mustn't show them.
+    def unseen(self) -> tuple[Apart, ...]:
+        """What the outputs don't see of the inputs; found by trying, when it is first asked for."""
+        if self._unseen is None:
+            self._unseen = unseen(self.graph_module, self.example_inputs)
+        return self._unseen
 
-        Later tokens of a language model, what a mask hides, the other tower's input: found by
-        trying, when it is first asked for. Set it to () where outputs may see everything.
+    @property
+    def kept_apart(self) -> tuple[Apart, ...]:
+        """What the outputs don't see of the inputs, and edits mustn't show them.
+
+        Later tokens of a language model, what a mask hides, the other tower's input: all that is
+        `unseen`, but for positions where a model treats each by itself. Set it to () where outputs
+        may see everything, and to `unseen` where even such positions are to stay apart.
         """
-        if self._apart is None:
-            self._apart = kept_apart(self.graph_module, self.example_inputs)
-        return self._apart
+        return one_sided(self.unseen) if self._apart is None else self._apart
 
     @kept_apart.setter
     def kept_apart(self, apart: Iterable[Apart]) -> None:
@@ -323,6 +330,8 @@ class LivingModel(nn.Module):
 
     def become(self, graph_module: fx.GraphModule, edit: object, cost: Cost) -> None:
         """Exchange the graph for what an edit made of it, its shapes recorded; note the edit."""
+        self._apart = self.kept_apart  # by what it was first, not by what edits make of it
+        self._unseen = None
         self._adopt(graph_module)
         self._cost = cost
         self._edits = (*self._edits, edit)

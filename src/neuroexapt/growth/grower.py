@@ -323,6 +323,11 @@ class Grower:
                 "be, set kept_apart = () on the living model)",
                 ", nor ".join(dict.fromkeys(map(str, apart))),
             )
+        elif self.living.unseen:
+            logger.info(
+                "each position is treated by itself, and what is added may let it see others; if "
+                "it mustn't, set kept_apart = unseen on the living model"
+            )
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
         """Sense, and let the policy say what might change; with the loss on what was sensed."""
