@@ -316,18 +316,19 @@ class Grower:
         return changes
 
     def _tell_what_is_kept_apart(self) -> None:
-        apart = self.living.kept_apart
-        if apart:
-            logger.info(
+        if apart := self.living.kept_apart:
+            rule = (
                 "the outputs don't see %s; nothing is added that would show it to them (if it may "
-                "be, set kept_apart = () on the living model)",
-                ", nor ".join(dict.fromkeys(map(str, apart))),
+                "be, set kept_apart = () on the living model)"
             )
-        elif self.living.unseen:
-            logger.info(
-                "each position is treated by itself, and what is added may let it see others; if "
-                "it mustn't, set kept_apart = unseen on the living model"
+        elif apart := self.living.unseen:
+            rule = (
+                "the outputs don't see %s so far, and what is added may show it to them (if it "
+                "mustn't, set kept_apart = unseen on the living model)"
             )
+        else:
+            return
+        logger.info(rule, ", nor ".join(dict.fromkeys(map(str, apart))))
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
         """Sense, and let the policy say what might change; with the loss on what was sensed."""
