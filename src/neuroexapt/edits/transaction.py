@@ -86,6 +86,8 @@ def transact(
         raise EditError(
             f"{edit!r} gives a model that doesn't run ({reason}); nothing was changed"
         ) from failure
+    if living.through is not None and (broken := living.through.broken_by(new.graph)) is not None:
+        raise EditError(f"{edit!r} would {broken} (kept_through); nothing was changed")
     if limit is not None and (excess := limit(after)) is not None:
         raise LimitError(f"{edit!r} would exceed the limit: {excess}; nothing was changed", excess)
     grows = after.params > before.params or after.macs > before.macs

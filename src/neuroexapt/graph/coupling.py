@@ -19,6 +19,7 @@ from neuroexapt.graph.value import Labels, Value
 NO_CONSUMER = "nothing reads it through weights that could start at zero"
 TWO_ROLES = "a tied weight both makes and reads it"
 UNEVEN = "its channels are used unevenly"
+KEPT = "outputs see the inputs only through it (kept_through)"
 EVENLY = "some more often than others: with a layer for each use they could grow"
 
 
@@ -50,14 +51,21 @@ class Coupling:
         return {group.name: group for group in self.groups}
 
 
-def couple(graph_module: fx.GraphModule) -> Coupling:
+def couple(graph_module: fx.GraphModule, kept: Collection[fx.Node] = ()) -> Coupling:
     """Derive the channel groups of a traced model with recorded shapes.
 
     Values are carried through the graph once; what rules unify becomes one unit. Then every group
     that nothing froze is grown by one unit on paper, and frozen if the graph contradicts.
+
+    Args:
+        graph_module: the model.
+        kept: nodes whose channels are frozen.
     """
     recorder = Recorder(graph_module)
     environment = _propagate(graph_module, recorder)
+    for node in kept:
+        for value in nested_values([environment[node]]):
+            freeze_all(recorder, value.axes, KEPT)
     units = components(recorder.size, recorder.equal)
     owner = _group_numbers(recorder, units)
     shared = _Shared(graph_module, recorder, environment, units, owner)

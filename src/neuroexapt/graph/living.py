@@ -30,6 +30,7 @@ from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.shield import shielded
+from neuroexapt.graph.through import Through, Ways
 from neuroexapt.graph.tracer import Leaf
 from neuroexapt.graph.tracing import check_leaves, trace
 
@@ -45,6 +46,7 @@ ADOPTED = {
     "_coupling",
     "_cost",
     "_lookup",
+    "_past",
 }
 """What a living model takes from its graph module, or derives from it."""
 
@@ -87,9 +89,11 @@ class LivingModel(nn.Module):
     _coupling: Coupling | None
     _cost: Cost | None
     _lookup: Lookup | None
+    _past: Ways | None
     _tied: frozenset[str] = frozenset()
     _unseen: tuple[Apart, ...] | None = None
     _apart: tuple[Apart, ...] | None = None
+    _through: Through | None = None
 
     @shielded()
     def __init__(
@@ -186,7 +190,8 @@ class LivingModel(nn.Module):
     def _coupled(self) -> Coupling:
         if self._coupling is None:
             self.cost()
-            self._coupling = couple(self.graph_module).frozen_where(self._tied, TIED)
+            kept = [self.node(name) for name in self.kept_through]
+            self._coupling = couple(self.graph_module, kept).frozen_where(self._tied, TIED)
         return self._coupling
 
     @property
@@ -209,6 +214,68 @@ class LivingModel(nn.Module):
     @kept_apart.setter
     def kept_apart(self, apart: Iterable[Apart]) -> None:
         self._apart = tuple(apart)
+
+    @property
+    def kept_through(self) -> tuple[str, ...]:
+        """Names of nodes that outputs see the inputs through, and through nothing else.
+
+        As the code of an autoencoder: nothing is connected past these nodes, and their width stays.
+        All of them together have to stand in the way, as the mean and the spread in a variational
+        one do. A way that leads past them already, as from the condition that a decoder is given,
+        may. None by default, for in most networks a way past a narrow layer is what they lack.
+
+        Raises:
+            EditError: when set, if there is no such node, or all ways lead past them.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2), nn.Linear(2, 8))
+            >>> living = LivingModel(net, torch.zeros(2, 8))
+            >>> living.kept_through = ("2",)
+            >>> living.group("2").frozen
+            'outputs see the inputs only through it (kept_through)'
+            >>> living.leads_past("1", "3"), living.leads_past("0", "2")
+            (True, False)
+        """
+        return () if self._through is None else self._through.names
+
+    @kept_through.setter
+    def kept_through(self, names: Iterable[str]) -> None:
+        given = (names,) if isinstance(names, str) else tuple(names)
+        graph = self.graph_module.graph
+        past = Ways(graph, [self.node(name) for name in given])
+        everything = {way for way in Ways(graph, ()).all() if way[1] not in past.own}
+        if given and (left := past.all()) == everything:
+            told = " and ".join(map(repr, given))
+            ways = {name: past.along((name, number)) for name, number in sorted(left, reverse=True)}
+            shown = "; ".join(" -> ".join(nodes) for nodes in ways.values())
+            raise EditError(
+                f"outputs see all inputs past {told} ({shown}); name the nodes that they see them "
+                "through, all together"
+            )
+        self._through = Through(given, past.all()) if given else None
+        self._coupling = self._past = None
+
+    @property
+    def through(self) -> Through | None:
+        """What `kept_through` was set to, and the ways past it by then."""
+        return self._through
+
+    def leads_past(self, source: str, target: str) -> bool:
+        """Whether a node's output in another one's input would show what goes `kept_through`.
+
+        Raises:
+            EditError: if there is no node of that name.
+        """
+        if self._through is None:
+            return False
+        new = self._ways().between(self.node(source), self.node(target))
+        return not new <= self._through.past
+
+    def _ways(self) -> Ways:
+        """What is connected past the nodes of `kept_through`."""
+        if self._past is None:
+            self._past = Ways(self.graph_module.graph, [self.node(n) for n in self.kept_through])
+        return self._past
 
     def channel_dims(self, node: fx.Node) -> tuple[int, ...]:
         """Dimensions of a node's output that carry channels which coupling can follow."""
@@ -371,7 +438,7 @@ class LivingModel(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """All but the graph module, which would be traced anew: its graph, and what it knows."""
         graph_module = self.graph_module
-        state = {**vars(self), "_coupling": None, "_cost": None, "_lookup": None}
+        state = {**vars(self), "_coupling": None, "_cost": None, "_lookup": None, "_past": None}
         del state["_graph_module"]
         state["_written"] = records(graph_module.graph), dict(graph_module.meta)
         state["_traced_name"] = type(graph_module).__name__
@@ -396,6 +463,7 @@ class LivingModel(nn.Module):
         self._coupling = None
         self._cost = None
         self._lookup = None
+        self._past = None
 
 
 def _detached(tensor: torch.Tensor) -> torch.Tensor:

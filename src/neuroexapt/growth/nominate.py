@@ -63,6 +63,8 @@ def nominate_connections(readings: Readings, living: LivingModel) -> Iterator[Pr
     calls = _num_calls(living)
     for pair in readings.correlations:
         source = known[pair.source].output
+        if living.leads_past(source, pair.target):
+            continue
         if (source, pair.target) not in taken and calls[pair.target] < 2:
             edit = Connect(source=source, target=pair.target)
             yield Proposal(edit, _of_pair(pair, readings))
@@ -113,7 +115,8 @@ def nominate_driving(readings: Readings, living: LivingModel) -> Iterator[Propos
     for pair in readings.correlations:
         source, target = known[pair.source].output, known[pair.target].output
         driven = any(edit.source is not None for edit in _attended(living, target))
-        if {source, target} <= outputs and not driven:
+        past = living.leads_past(source, target)
+        if {source, target} <= outputs and not driven and not past:
             yield Proposal(Attend(after=target, source=source), _of_pair(pair, readings))
 
 

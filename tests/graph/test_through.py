@@ -1,0 +1,144 @@
+"""What outputs see only through some nodes stays so, whatever grows."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neuroexapt import Attend, Connect, Deepen, EditError, LivingModel, Split, Widen, sense
+from neuroexapt.growth.nominate import nominate_connections, nominate_driving
+
+ROWS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Variational(nn.Module):
+    """A mean and a spread, with a condition for the decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 6), nn.ReLU())
+        self.mean, self.spread = nn.Linear(6, 2), nn.Linear(6, 2)
+        self.told = nn.Linear(3, 2)
+        self.decoder = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 8))
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.encoder(x)
+        mean, spread = self.mean(x), self.spread(x)
+        code = mean + torch.randn_like(mean) * spread.exp()
+        told = self.told(condition)
+        return self.decoder(torch.cat([code, told], 1)), mean, spread
+
+
+def autoencoder() -> LivingModel:
+    torch.manual_seed(0)
+    layers = nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2), nn.Linear(2, 6), nn.ReLU()
+    return LivingModel(nn.Sequential(*layers, nn.Linear(6, 8)), ROWS)
+
+
+def variational() -> LivingModel:
+    torch.manual_seed(0)
+    return LivingModel(Variational().eval(), (ROWS, torch.randn(4, 3)))
+
+
+def test_nothing_is_connected_past_a_code():
+    living = autoencoder()
+    living.kept_through = ("2",)
+    weights = {name: value.clone() for name, value in living.state_dict().items()}
+    with pytest.raises(EditError, match=r"outputs see inputs past 2, along .*kept_through"):
+        living.apply(Connect(source="1", target="3"))
+    assert not living.edits
+    for name, value in living.state_dict().items():
+        torch.testing.assert_close(value, weights[name])
+
+
+def test_the_width_of_a_code_stays():
+    living = autoencoder()
+    living.kept_through = "2"
+    for edit in (Widen(group="2", count=1), Split(group="2", units=(0,))):
+        with pytest.raises(EditError, match="outputs see the inputs only through it"):
+            living.apply(edit)
+    living.kept_through = ()
+    living.apply(Widen(group="2", count=1))
+    assert living.group("2").size == 3
+
+
+def test_what_is_before_or_behind_a_code_grows():
+    living = autoencoder()
+    living.kept_through = ("2",)
+    for edit in (
+        Widen(group="0", count=2),
+        Widen(group="3", count=2),
+        Deepen(after="1"),
+        Deepen(after="2"),
+        Deepen(after="4"),
+        Connect(source="3", target="5"),
+    ):
+        assert living.apply(edit).max_error <= 1e-5
+    assert living.kept_through == ("2",)
+    with pytest.raises(EditError, match="past 2"):
+        living.apply(Connect(source="1", target="5"))
+
+
+def test_mean_and_spread_stand_in_the_way_together():
+    living = variational()
+    with pytest.raises(EditError, match=r"past 'mean' \(x -> .*spread.*; condition -> "):
+        living.kept_through = ("mean",)
+    assert living.kept_through == ()
+    living.kept_through = ("mean", "spread")
+    for source in ("encoder.0", "encoder.1"):
+        for target in ("decoder.0", "decoder.2"):
+            assert living.leads_past(source, target)
+            with pytest.raises(EditError, match="kept_through"):
+                living.apply(Connect(source=source, target=target))
+
+
+def test_a_condition_may_go_past():
+    living = variational()
+    living.kept_through = ("mean", "spread")
+    assert not living.leads_past("told", "decoder.2")
+    living.apply(Connect(source="told", target="decoder.2"))
+    assert not living.leads_past("told", "encoder.0"), "that leads through"
+
+
+def test_attention_driven_from_before_a_code_is_refused():
+    living = autoencoder()
+    living.kept_through = ("2",)
+    with pytest.raises(EditError, match="kept_through"):
+        living.apply(Attend(after="4", source="1"))
+
+
+def test_nominators_propose_nothing_past_a_code():
+    living = autoencoder()
+    batches = [(torch.randn(64, 8), torch.randn(64, 8)) for _ in range(2)]
+    readings = sense(living, batches, nn.MSELoss())
+
+    def crossing() -> list[tuple[str, str]]:
+        connections = [p.edit for p in nominate_connections(readings, living)]
+        drives = [p.edit for p in nominate_driving(readings, living)]
+        found = [(e.source, e.target) for e in connections] + [(e.source, e.after) for e in drives]
+        return [(s, t) for s, t in found if s in ("0", "1") and t in ("3", "4", "5")]
+
+    assert crossing()
+    living.kept_through = ("2",)
+    assert not crossing()
+
+
+def test_names_are_checked():
+    living = autoencoder()
+    with pytest.raises(EditError, match="there is no node 'code'"):
+        living.kept_through = ("code",)
+    living.kept_through = ("2",)
+    assert living.kept_through == ("2",)
+
+
+def test_it_survives_copies_and_pickling():
+    living = autoencoder()
+    living.kept_through = ("2",)
+    living.apply(Widen(group="0", count=1))
+    for other in (copy.deepcopy(living), pickle.loads(pickle.dumps(living))):
+        assert other.kept_through == ("2",)
+        with pytest.raises(EditError, match="kept_through"):
+            other.apply(Connect(source="1", target="3"))
+        assert other.group("2").frozen
