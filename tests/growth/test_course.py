@@ -38,6 +38,18 @@ def test_gain_timing_asks_every_epoch_once_it_has_waited():
     assert [after([0.1] * n).is_due(config) for n in (1, 2, 3)] == [False, True, True]
 
 
+def test_present_loss_is_a_median_and_the_lowest_stays_until_training_begins_anew():
+    course = after([0.1] * 6, [0.9, 0.5, 0.4, 0.6, 0.8, 7.0])
+    assert course.loss() == pytest.approx(0.8)
+    assert course.lowest_loss() == pytest.approx(0.5), "of the medians: 0.9, 0.7, 0.5, 0.5, ..."
+    resumed = Course.of(json.loads(json.dumps(course.state_dict())))
+    assert resumed.lowest_loss() == course.lowest_loss()
+    course.restart()
+    assert course.loss() is None
+    assert course.lowest_loss() is None
+    assert after([0.1] * 3).lowest_loss() is None, "no losses are told"
+
+
 @pytest.mark.parametrize("every", [1, 2, 5])
 @pytest.mark.parametrize("told", [True, False])
 def test_consequence_is_what_goes_beyond_the_trend(every, told):

@@ -23,12 +23,12 @@ from neuroexapt import (
     sense,
 )
 from neuroexapt.edits.activate import blends
-from neuroexapt.growth import POLICIES, arbiter
+from neuroexapt.growth import POLICIES, arbiter, pruning, worth
 from neuroexapt.growth.arbiter import candidates, one_a_place, place_of, rank_by_worth, thinned
 from neuroexapt.growth.nominate import nominate_settling, nominate_widening
 from neuroexapt.growth.prior import Prior
 from neuroexapt.growth.proposal import Proposal
-from neuroexapt.growth.situation import Situation
+from neuroexapt.growth.situation import ALIKE, Situation
 
 ROWS = torch.zeros(2, 2)
 EVEN = Prior(
@@ -106,7 +106,7 @@ def situation(
 @pytest.fixture
 def even(monkeypatch: pytest.MonkeyPatch) -> None:
     """A prior that goes by the gain alone."""
-    monkeypatch.setattr(arbiter, "shipped_prior", lambda: EVEN)
+    monkeypatch.setattr(worth, "shipped_prior", lambda: EVEN)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -306,6 +306,85 @@ def test_arbiter_prunes_on_a_plateau_too(even):
     level = rank_by_worth(situation(config=config, elasticity=0.0)).proposals
     falling = rank_by_worth(situation(config=config)).proposals
     assert [p.edit for p in level] == [p.edit for p in falling]
+
+
+def test_arbiter_predicts_less_where_the_network_knows_its_data_by_heart(even):
+    """Half of the held-out loss can't be saved by fitting the training data better."""
+    plain = situation()
+    gap = situation(plain.living, held_out_loss=2 / ALIKE * plain.readings.loss)
+    assert gap.learnable == pytest.approx(0.5)
+    assert situation(plain.living, held_out_loss=1.2 * plain.readings.loss).learnable == 1.0
+    told, less = (
+        {repr(p.edit): p.predicted for p in rank_by_worth(given).proposals}
+        for given in (plain, gap)
+    )
+    shared = told.keys() & less.keys()
+    assert shared
+    for edit in shared:
+        assert less[edit] == pytest.approx(told[edit] / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("held_out", [None, 0.0])
+def test_all_of_the_loss_can_be_learnt_where_none_is_told(held_out):
+    assert situation(held_out_loss=held_out).learnable == 1.0
+
+
+def test_arbiter_adds_nothing_to_a_network_that_overfits(even):
+    given = situation()
+    loss = given.readings.loss
+    config = GrowthConfig(policy="arbiter", kinds=("widen", "deepen"))
+    risen = {"held_out_loss": 2 * loss, "lowest_loss": 1.5 * loss}
+    ranking = rank_by_worth(situation(given.living, config=config, **risen))
+    assert not ranking.proposals
+    assert "the network overfits: its held-out loss has risen from" in ranking.otherwise
+
+
+def test_a_loss_that_rises_everywhere_is_no_overfitting(even):
+    """Where the training loss rises, too, the network isn't too large for its data."""
+    given = situation()
+    loss = given.readings.loss
+    risen = {"held_out_loss": 1.1 * loss, "lowest_loss": 0.5 * loss}
+    assert not situation(given.living, **risen).overfits
+    assert rank_by_worth(situation(given.living, **risen)).proposals
+
+
+def sure_of_itself() -> tuple[LivingModel, list[Any]]:
+    """A network whose outputs are so far apart that gradients tell nothing of what units matter."""
+    seed_(0)
+    net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0]] * 4))
+        net[0].bias.zero_()
+        net[2].weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(1, 4) * 100)
+        net[2].bias.copy_(torch.tensor([-700.0, 700.0]))
+    inputs = torch.randn(512, 2)
+    inputs[:, 0] = inputs[:, 0].sign() * (2 + inputs[:, 0].abs())
+    return LivingModel(net, inputs[:2]), [(inputs, (inputs[:, 0] < 0).long())]
+
+
+def test_arbiter_keeps_units_that_are_missed_though_gradients_say_nothing_of_them(even):
+    living, data = sure_of_itself()
+    given = situation(living, data, GrowthConfig(kinds=("prune",), exchange=5.0))
+    (found,), flops = pruning.on_pruning(given)
+    assert sum(found.proposal.evidence["saliency"]) < 1e-6
+    assert found.proposal.evidence["at_once"] > 1
+    assert not found.pays
+    assert flops > 0
+    assert not rank_by_worth(given).proposals
+
+
+def test_what_pruning_costs_at_once_is_the_share_by_which_the_loss_rises(even):
+    living = trained()
+    config = GrowthConfig(policy="arbiter", exchange=5.0, kinds=("prune",))
+    given = situation(living, config=config)
+    tried = [v.proposal for v in pruning.on_pruning(given)[0] if "at_once" in v.proposal.evidence]
+    assert tried
+    for proposal in tried:
+        copied = copy.deepcopy(living)
+        copied.apply(proposal.edit)
+        after = sense(copied, given.data, CRITERION, num_batches=len(given.data)).loss
+        expected = after / given.readings.loss - 1
+        assert proposal.evidence["at_once"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_arbiter_leaves_out_what_the_budget_has_no_room_for(even):

@@ -13,12 +13,12 @@ from neuroexapt.errors import EditError
 from neuroexapt.graph import LivingModel
 from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import Budget, GrowthConfig
-from neuroexapt.growth.arbiter import rank_pruning
 from neuroexapt.growth.fitting import check_flops, shrinking
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.policies import POLICIES
 from neuroexapt.growth.proposal import Proposal
+from neuroexapt.growth.pruning import rank_pruning
 from neuroexapt.growth.sampling import drawn
 from neuroexapt.growth.situation import Situation
 from neuroexapt.signals import Readings, sense

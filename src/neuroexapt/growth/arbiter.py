@@ -1,32 +1,26 @@
 """The arbiter: of everything that might change, what saves most for its cost, and is worth it."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 
-from neuroexapt.edits import AnyEdit, Connect, Prune, Settle, Split, Widen
-from neuroexapt.errors import EditError
+from neuroexapt.edits import AnyEdit, Connect, Settle, Split, Widen
 from neuroexapt.graph import Cost
-from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth import nominate
 from neuroexapt.growth.config import Kind
 from neuroexapt.growth.course import LEAST
 from neuroexapt.growth.evidence import Look, anything_to_gain
-from neuroexapt.growth.fitting import check_flops, num_units
+from neuroexapt.growth.fitting import num_units
 from neuroexapt.growth.prior import (
-    Features,
     growing_features,
-    pruning_features,
-    shipped_prior,
 )
 from neuroexapt.growth.proposal import Proposal, Ranking
+from neuroexapt.growth.pruning import on_dead_units, on_pruning
 from neuroexapt.growth.situation import Situation
-from neuroexapt.signals import Gain, Gains, growth_gain, macs_of_units
-from neuroexapt.signals.compute import positions_of
+from neuroexapt.growth.worth import Verdict, exchange, predicted
+from neuroexapt.signals import Gain, Gains, growth_gain
 
 BLOCKS: tuple[nominate.Block, ...] = ("residual", "inverted")
 """Forms of blocks that are considered. In the trials that the law is fitted on, bottlenecks saved
@@ -41,28 +35,6 @@ PARTS = 16
 """Parts of the data, at least, whose gradients are compared, as long as they're large enough."""
 PART = 16
 """Samples of a part, at least: batch norms go by them."""
-FEWEST_TO_PRUNE = 256
-"""With fewer samples, a unit may only seem to be of no use."""
-UNCHANGED = 1e-4
-"""By how much outputs may differ without units that are said to be of no use."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is expected of one proposal.
-
-    Attributes:
-        proposal: with its evidence and the predicted saving.
-        worth: the saving for the cost, by which verdicts are ordered; for pruning the compute that
-            is saved for the loss that it costs.
-        fits: whether at least one unit of it is within the budget.
-        pays: whether it saves more of the loss than training on would with the same compute.
-    """
-
-    proposal: Proposal
-    worth: float
-    pays: bool
-    fits: bool = True
 
 
 def candidates(situation: Situation, anywhere: bool = False) -> list[Proposal]:
@@ -130,14 +102,15 @@ def rank_by_worth(situation: Situation) -> Ranking:
     evidence = {id(proposal.edit): proposal.evidence for proposal in growing}
     look = Look.of(gains)
     anything = anything_to_gain([*situation.looks, look]) if gains.found else False
+    grows = anything is not False and not situation.overfits
     verdicts = [
-        _on_growth(gain, evidence[id(gain.edit)], gains, anything is not False, situation)
-        for gain in gains.found
+        _on_growth(gain, evidence[id(gain.edit)], gains, grows, situation) for gain in gains.found
     ]
-    dead, checking = _on_dead_units(situation)
+    dead, checking = on_dead_units(situation)
     verdicts += _on_settling(situation) + dead
     if "prune" in situation.config.kinds and not any(verdict.pays for verdict in verdicts):
-        verdicts += _on_pruning(situation)
+        pruning, measuring = on_pruning(situation)
+        verdicts, checking = verdicts + pruning, checking + measuring
     ordered = sorted(verdicts, key=lambda verdict: -verdict.worth)
     paying = [verdict.proposal for verdict in ordered if verdict.pays]
     return Ranking(
@@ -193,11 +166,11 @@ def _on_growth(
     gain: Gain, evidence: dict[str, object], gains: Gains, anything: bool, on: Situation
 ) -> Verdict:
     cost = on.living.cost()
-    saving, scale = _predicted(
+    saving, scale = predicted(
         growing_features(gain, gains.largest, max(gains.loss, LEAST), cost), on
     )
     compute = math.log1p(gain.macs / max(cost.macs, 1))
-    price = compute * _exchange(on)
+    price = compute * exchange(on)
     proposal = Proposal(
         gain.edit,  # type: ignore[arg-type]
         {
@@ -240,80 +213,10 @@ def _share_of_the_rest(params: int, macs: int, cost: Cost, on: Situation) -> flo
     return max(shares, default=0.0)
 
 
-def _exchange(on: Situation) -> float:
-    """Share of the loss that an e-fold of compute is worth."""
-    seen, least = on.elasticity, on.config.exchange
-    if seen is None:
-        return least
-    return max(seen, least) if on.config.timing == "gain" else min(max(seen, 0.0), least)
-
-
-def rank_pruning(on: Situation) -> list[Proposal]:
-    """The least units of each group: first those that save most compute for what they matter."""
-
-    def worth(proposal: Proposal) -> float:
-        matters = max(
-            float(sum(proposal.evidence["saliency"])) / max(on.readings.loss, LEAST), LEAST
-        )
-        return -float(proposal.evidence["compute"]) / matters
-
-    return sorted((proposal for proposal, *_ in _prunings(on)), key=worth, reverse=True)
-
-
-def _prunings(on: Situation) -> Iterator[tuple[Proposal, float, float]]:
-    """For each group, with the share of compute that is saved, and that of the loss it costs."""
-    living, cost, loss = on.living, on.living.cost(), max(on.readings.loss, LEAST)
-    positions = positions_of(living.graph_module, living.example_inputs.batch_size)
-    for proposal in nominate.nominate_pruning(on.readings, living, on.config.share / 2):
-        assert isinstance(proposal.edit, Prune), "nominated as such"
-        saliency = sum(proposal.evidence["saliency"])
-        features = pruning_features(saliency, proposal.evidence["removed"], loss)
-        saving, scale = _predicted(features, on)
-        macs = macs_of_units(living, proposal.edit.group, len(proposal.edit.units), positions)
-        compute = -math.log1p(-min(macs / max(cost.macs, 1), 0.99))
-        told = {"compute": -compute, "price": -compute * _exchange(on), **proposal.evidence}
-        yield Proposal(proposal.edit, told, predicted=saving, scale=scale), compute, -saving
-
-
-def _on_pruning(on: Situation) -> list[Verdict]:
-    if on.readings.num_samples < FEWEST_TO_PRUNE:
-        return []
-    # On a plateau, training gains nothing by compute; whoever runs the network still pays for it.
-    exchange = max(_exchange(on), on.config.exchange)
-    return [
-        Verdict(proposal, compute * exchange / max(loss, LEAST), compute * exchange > loss)
-        for proposal, compute, loss in _prunings(on)
-    ]
-
-
 def _on_settling(on: Situation) -> list[Verdict]:
     """Blends that have made up their minds, and had the time to; what grows comes first."""
     found = nominate.nominate_settling(on.living, on.num_young)
     return [Verdict(proposal, 0.0, pays=True) for proposal in found]
-
-
-def _on_dead_units(on: Situation) -> tuple[list[Verdict], int]:
-    """Units that never change and aren't missed, and the FLOPs of making sure of that."""
-    if "prune" not in on.config.kinds or on.readings.num_samples < FEWEST_TO_PRUNE:
-        return [], 0
-    found: list[Verdict] = []
-    flops = 0
-    for proposal in nominate.nominate_dead(on.readings, on.living):
-        try:
-            change = copy.deepcopy(on.living).apply(proposal.edit)
-        except EditError:  # for whoever makes it to record
-            found.append(Verdict(proposal, math.inf, pays=True))
-            continue
-        flops += check_flops(change, probe_size(on.living.example_inputs))
-        if (change.max_error or 0.0) <= UNCHANGED:
-            found.append(Verdict(proposal, math.inf, pays=True))
-    return found, flops
-
-
-def _predicted(features: Features, on: Situation) -> tuple[float, float]:
-    """Share of the loss that an edit saves, and the scale of its kind in this run."""
-    scale = on.scales.get(features.kind, on.scales["other"])
-    return shipped_prior().saving(features) * scale, scale
 
 
 def _why_nothing(ordered: list[Verdict], gains: Gains, on: Situation) -> str:
@@ -327,6 +230,11 @@ def _why_nothing(ordered: list[Verdict], gains: Gains, on: Situation) -> str:
         return "no unit takes compute that is worth more than what it saves of the loss"
     if not growing:
         return "nothing can be proposed for this model"
+    if not known and on.overfits:
+        return (
+            f"the network overfits: its held-out loss has risen from {on.lowest_loss:.3g} to "
+            f"{on.held_out_loss:.3g}, while the training loss is {on.readings.loss:.3g}"
+        )
     if not known:
         return (
             f"none of {len(growing)} proposals has a gain that stands out from noise: the network "

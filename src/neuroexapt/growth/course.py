@@ -71,6 +71,7 @@ class Course:
         log_losses: of the held-out data, likewise; empty where they aren't told.
         mark: the last growth; None before any, or where losses aren't told.
         num_losses: that were told since the last growth.
+        lowest: logarithm of the lowest held-out loss so far, as `loss` tells it; None before any.
     """
 
     epoch: int = 0
@@ -81,6 +82,7 @@ class Course:
     log_losses: list[float] = field(default_factory=list)
     mark: Mark | None = None
     num_losses: int = 0
+    lowest: float | None = None
 
     def note(self, metric: float, loss: float | None, flops: float) -> None:
         """Take down an epoch; `flops` are 0 where they aren't told."""
@@ -91,6 +93,8 @@ class Course:
             self.log_compute = [*self.log_compute, math.log(flops or self.epoch)][-TREND:]
             self.log_epochs = [*self.log_epochs, math.log(self.epoch)][-TREND:]
             self.log_losses = [*self.log_losses, math.log(max(loss, LEAST))][-TREND:]
+            present = self._present()[1]
+            self.lowest = present if self.lowest is None else min(self.lowest, present)
 
     def is_due(self, config: GrowthConfig) -> bool:
         """Whether it is time to look for something to grow."""
@@ -108,6 +112,14 @@ class Course:
         if len(self.log_losses) < FEWEST:
             return None
         return elasticity(self._recent(self.log_compute), self._recent(self.log_losses))
+
+    def loss(self) -> float | None:
+        """The present held-out loss; None where it isn't told."""
+        return math.exp(self._present()[1]) if self.log_losses else None
+
+    def lowest_loss(self) -> float | None:
+        """The lowest held-out loss so far; None where it isn't told."""
+        return None if self.lowest is None else math.exp(self.lowest)
 
     def _recent(self, values: list[float]) -> list[float]:
         """What a trend is read from."""
@@ -131,7 +143,7 @@ class Course:
 
     def restart(self) -> None:
         """Forget the trend: what comes next doesn't continue it."""
-        self.metrics, self.num_losses, self.mark = [], 0, None
+        self.metrics, self.num_losses, self.mark, self.lowest = [], 0, None, None
         self.log_compute, self.log_epochs, self.log_losses = [], [], []
 
     def _present(self) -> tuple[float, float]:

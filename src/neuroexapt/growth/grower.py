@@ -140,8 +140,8 @@ class Grower:
             progress: share of the training that is done, 0 to 1.
             train_flops: FLOPs that training has spent, for a budget of them and to keep sensing to
                 its share.
-            loss: on held-out data. With it the arbiter weighs growth against training on, and
-                learns from what followed.
+            loss: on held-out data, by the criterion. With it the arbiter weighs growth against
+                training on, learns from what followed, and adds less where the network overfits.
             other_flops: spent on anything else, for the budget only.
 
         Returns:
@@ -354,6 +354,8 @@ class Grower:
             self._num_young(),
             self._looks,
             scope.part,
+            self._course.loss(),
+            self._course.lowest_loss(),
         )
         ranking = ranked(situation)
         if ranking.look is not None:

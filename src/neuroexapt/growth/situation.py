@@ -13,6 +13,11 @@ from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.evidence import Look
 from neuroexapt.signals import Readings
 
+ALIKE = 0.8
+"""Share of the held-out loss from which the training loss is hardly less: losses jump."""
+RISEN = 1.1
+"""By what the held-out loss has to exceed its lowest for that not to be chance."""
+
 
 @dataclass(frozen=True, eq=False)
 class Situation:
@@ -32,6 +37,8 @@ class Situation:
         num_young: how many of the model's latest edits are too young for their outcome to show.
         looks: what earlier sensings showed of all edits together, the latest last.
         part: of the additions, whose gains are to be measured.
+        held_out_loss: the present one; None where it isn't told.
+        lowest_loss: the lowest held-out loss so far, likewise.
     """
 
     living: LivingModel
@@ -46,3 +53,23 @@ class Situation:
     num_young: int = 0
     looks: Sequence[Look] = ()
     part: float = 1.0
+    held_out_loss: float | None = None
+    lowest_loss: float | None = None
+
+    @property
+    def learnable(self) -> float:
+        """Share of the held-out loss that fitting the training data better could save, at most 1.
+
+        What a network has learnt by heart costs nothing where it was trained, and can't be gained
+        there any more: where the held-out loss is clearly above that, it isn't for lack of size.
+        """
+        if self.held_out_loss is None or self.held_out_loss <= 0:
+            return 1.0
+        return min(max(self.readings.loss, 0.0) / (ALIKE * self.held_out_loss), 1.0)
+
+    @property
+    def overfits(self) -> bool:
+        """Whether the held-out loss has clearly risen, and the training loss hasn't with it."""
+        if self.held_out_loss is None or self.lowest_loss is None:
+            return False
+        return self.learnable < 1 and self.held_out_loss > RISEN * self.lowest_loss

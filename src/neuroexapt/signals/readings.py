@@ -15,6 +15,7 @@ from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.signals.capture import INPUT, GroupEntropy, Pass, first_not_finite
 from neuroexapt.signals.correlation import LayerCorrelation, correlated, noise_floor
 from neuroexapt.signals.layers import distant_pairs, layers
+from neuroexapt.signals.loss import summed_loss
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.refusal import by_criterion, by_model
 from neuroexapt.signals.untouched import untouched
@@ -194,7 +195,7 @@ class _Sensing:
                 raise self._not_finite("an activation", inputs) from error
         if self.criterion is not None:
             with by_criterion(outputs, targets):
-                total = _summed(self.criterion, outputs, targets, inputs.batch_size)
+                total = summed_loss(self.criterion, outputs, targets, inputs.batch_size)
             if not bool(total.isfinite()):
                 raise self._not_finite("the loss", inputs)
             self.total += float(total.detach())
@@ -275,16 +276,6 @@ def _with_samples_first(living: LivingModel) -> set[str]:
         if isinstance(example, Tensor) and example.ndim:
             found |= {node.name} if len(example) == living.example_inputs.batch_size else set()
     return found
-
-
-def _summed(
-    criterion: Callable[[Any, Any], Tensor], outputs: Any, targets: Any, num_samples: int
-) -> Tensor:
-    """The sum of the samples' losses."""
-    loss = criterion(outputs, targets)
-    if loss.ndim or getattr(criterion, "reduction", "mean") == "sum":
-        return loss.sum()
-    return loss * num_samples
 
 
 def _check(criterion: object, num_batches: int, max_samples_per_unit: int, gradients: bool) -> None:
