@@ -39,6 +39,7 @@ from neuroexapt.growth.proposal import Proposal, Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
 from neuroexapt.growth.sampling import Sampling, Scope, allowance, drawn
 from neuroexapt.growth.situation import Situation
+from neuroexapt.growth.telling import kept, rest, why_idle
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
 
@@ -239,20 +240,9 @@ class Grower:
         self._waits += 1
         return []
 
-    def _waited(self) -> str:
-        """What to add to a reason if nothing was ever sensed."""
-        if self._course.looked or not self._waits:
-            return ""
-        return (
-            f"; to sense never came within {self.config.sensing_share:.0%} of the training: raise "
-            "sensing_share, or train longer"
-        )
-
     def _rest(self) -> str:
-        """What becomes of the training that is left, and why if nothing has grown."""
-        if self.growths or not self._why:
-            return f"the rest trains newborns{self._waited()}"
-        return f"nothing has grown, since {self._why}"
+        never_sensed = bool(self._waits) and not self._course.looked
+        return rest(bool(self.growths), self._why, never_sensed, self.config.sensing_share)
 
     def _num_young(self) -> int:
         """How many of the model's latest edits were made within the last few looks."""
@@ -279,8 +269,8 @@ class Grower:
             is_last: whether that is all that the budget allows, so that not even the first edit may
                 pass it.
         """
-        if self._course.looked == 0:
-            self._tell_what_is_kept_apart()
+        if self._course.looked == 0 and (told := kept(self.living)):
+            logger.info("%s", told)
         self._course.looked = self._course.epoch
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
@@ -314,21 +304,6 @@ class Grower:
         self.refusals += [*unfit, *refusals]
         self._conclude(changes, refusals, ranking)
         return changes
-
-    def _tell_what_is_kept_apart(self) -> None:
-        if apart := self.living.kept_apart:
-            rule = (
-                "the outputs don't see %s; nothing is added that would show it to them (if it may "
-                "be, set kept_apart = () on the living model)"
-            )
-        elif apart := self.living.unseen:
-            rule = (
-                "the outputs don't see %s so far, and what is added may show it to them (if it "
-                "mustn't, set kept_apart = unseen on the living model)"
-            )
-        else:
-            return
-        logger.info(rule, ", nor ".join(dict.fromkeys(map(str, apart))))
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
         """Sense, and let the policy say what might change; with the loss on what was sensed."""
@@ -440,23 +415,11 @@ class Grower:
             self._stop(f"no proposal is possible any more: {first.edit}: {first.reason}")
         else:
             self._idle += 1
-            self._why = self._why_idle(refusals, ranking)
+            self._why = why_idle(refusals, ranking, self.config.pace)
             if self._idle >= self.config.patience:
                 self._stop(f"{self._why} ({self._idle} times in a row)")
             else:
                 logger.info("nothing grows now: %s", self._why)
-
-    def _why_idle(self, refusals: list[Refusal], ranking: Ranking) -> str:
-        if refusals:
-            first = refusals[0]
-            return f"{len(refusals)} proposals don't fit, first {first.edit}: {first.reason}"
-        if not ranking.proposals:
-            return ranking.otherwise
-        return (
-            f"each of {len(ranking.proposals)} proposals would make the model more than "
-            f"{self.config.pace:g} times as expensive at once, first of all "
-            f"{ranking.proposals[0].edit}; raise pace for such"
-        )
 
     def _stop(self, reason: str) -> list[Change]:
         self.stopped = reason
