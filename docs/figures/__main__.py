@@ -20,6 +20,7 @@ from costs import overhead_section, sensing_section, speed_rows
 from digits import HEADINGS, draw, table, update
 from fronts import evolution_section, workers_section
 from searches import aso_se_section, diagnosis_section, search_section
+from tables import tables_section
 
 
 def _kinds(edits: list[dict[str, Any]]) -> str:
@@ -58,6 +59,8 @@ preservation was {worst:.1e}.
 {run["growth_flops_share"]:.2%} of the training FLOPs; the largest error of preservation was
 {cifar_worst:.1e}. Killed at {cifar["killed_at_flops"]:.1e} FLOPs and resumed, the run ended with
 {same} weights, bit by bit.
+
+{tables_section(result("tables.json"))}
 
 ## Speed on large networks
 
