@@ -7,8 +7,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neuroexapt import Attend, Connect, Deepen, EditError, LivingModel, Split, Widen, sense
-from neuroexapt.growth.nominate import nominate_connections, nominate_driving
+from neuroexapt import (
+    Activate,
+    Attend,
+    Connect,
+    Deepen,
+    EditError,
+    LivingModel,
+    Split,
+    Widen,
+    sense,
+)
+from neuroexapt.growth.nominate import (
+    nominate_activations,
+    nominate_connections,
+    nominate_driving,
+)
 
 ROWS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
 
@@ -100,6 +114,76 @@ def test_a_condition_may_go_past():
     assert not living.leads_past("told", "decoder.2")
     living.apply(Connect(source="told", target="decoder.2"))
     assert not living.leads_past("told", "encoder.0"), "that leads through"
+    assert living.leads_past("encoder.0", "mean"), "what is added comes behind it"
+
+
+class Sized(nn.Module):
+    """Whose decoder is told sizes of its inputs, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 6), nn.ReLU())
+        self.mean, self.decoder = nn.Linear(6, 2), nn.Linear(2, 8)
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = self.mean(self.encoder(x))
+        code = mean + torch.randn(x.size(0), 2) + torch.zeros_like(x)[:, :2]
+        return self.decoder(code).view_as(x), self.head(mean)
+
+
+def test_sizes_tell_nothing():
+    living = LivingModel(Sized().eval(), ROWS)
+    living.kept_through = ("mean",)
+    assert not living.through.past
+    with pytest.raises(EditError, match="past mean"):
+        living.apply(Connect(source="encoder.1", target="decoder"))
+
+
+class Headed(Variational):
+    """With a head on the mean alone."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        decoded, mean, _ = super().forward(x, condition)
+        return decoded, mean.sum(1)
+
+
+def test_an_output_that_sees_everything_past_a_code_is_told():
+    living = LivingModel(Headed().eval(), (ROWS, torch.randn(4, 3)))
+    with pytest.warns(UserWarning, match=r"output 0 sees all .* past 'mean' \(.*spread"):
+        living.kept_through = ("mean",)
+    living.kept_through = ("mean", "spread")
+    assert living.leads_past("encoder.1", "decoder.0")
+
+
+class Twice(nn.Module):
+    """Two views by one network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.z, self.two = nn.Linear(8, 6), nn.Linear(6, 2), nn.Linear(2, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.z(self.one(x).relu())) + self.two(self.z(self.one(2 * x).relu()))
+
+
+def test_a_module_stands_for_all_of_its_calls():
+    living = LivingModel(Twice(), ROWS)
+    living.kept_through = ("z",)
+    assert not living.through.past
+    assert living.leads_past("relu", "add")
+    assert living.leads_past("relu_1", "add")
+
+
+def test_activations_of_a_code_stay():
+    torch.manual_seed(0)
+    layers = nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2), nn.ReLU(), nn.Linear(2, 8)
+    living = LivingModel(nn.Sequential(*layers), ROWS)
+    assert {p.edit.node for p in nominate_activations(living)} == {"1", "3"}
+    living.kept_through = ("3",)
+    assert {p.edit.node for p in nominate_activations(living)} == {"1"}
+    with pytest.raises(EditError, match="kept_through"):
+        living.apply(Activate(node="3", to="silu"))
 
 
 def test_attention_driven_from_before_a_code_is_refused():
@@ -125,11 +209,22 @@ def test_nominators_propose_nothing_past_a_code():
     assert not crossing()
 
 
-def test_names_are_checked():
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("code",), "there is no node 'code'"),
+        (("input_1",), "'input_1' is an input"),
+        (("5",), "'5' is what the model gives out"),
+        ("", "give the names of nodes"),
+        (None, "give the names of nodes"),
+        ((None,), "give the names of nodes"),
+    ],
+)
+def test_names_are_checked(names, message):
     living = autoencoder()
-    with pytest.raises(EditError, match="there is no node 'code'"):
-        living.kept_through = ("code",)
-    living.kept_through = ("2",)
+    living.kept_through = ("2", "2")
+    with pytest.raises(EditError, match=message):
+        living.kept_through = names
     assert living.kept_through == ("2",)
 
 

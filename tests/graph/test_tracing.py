@@ -819,3 +819,14 @@ def test_model_that_takes_no_noise_is_checked_on_its_example(model, example) -> 
 def test_model_that_gives_nan_on_its_example_is_refused() -> None:
     with pytest.raises(TraceError, match="gives NaN on the example_input"):
         LivingModel(Prepared(torch.log, 3), -torch.ones(8, 3))
+
+
+@pytest.mark.parametrize("name", ["code", "graph", "meta", "edits"])
+def test_names_that_a_living_model_needs_are_refused(name):
+    model = nn.Sequential()
+    model.add_module("first", nn.Linear(4, 3))
+    model.add_module(name, nn.Linear(3, 2))
+    with pytest.raises(TraceError, match=f"a part named '{name}'.*nn.Sequential"):
+        LivingModel(model, torch.zeros(2, 4))
+    living = LivingModel(nn.Sequential(model), torch.zeros(2, 4))
+    assert living(torch.zeros(2, 4)).shape == (2, 2)

@@ -39,15 +39,29 @@ def test_gain_timing_asks_every_epoch_once_it_has_waited():
 
 
 def test_present_loss_is_a_median_and_the_lowest_stays_until_training_begins_anew():
-    course = after([0.1] * 6, [0.9, 0.5, 0.4, 0.6, 0.8, 7.0])
+    course = after([0.1] * 6, [0.001, 0.5, 0.4, 0.6, 0.8, 7.0])
     assert course.loss() == pytest.approx(0.8)
-    assert course.lowest_loss() == pytest.approx(0.5), "of the medians: 0.9, 0.7, 0.5, 0.5, ..."
+    assert course.lowest_loss() == pytest.approx(0.4), "of the medians: 0.4, 0.5, 0.6, 0.8"
+    course.grew()
+    course.note(0.1, 0.1, flops=700.0)
+    assert course.lowest_loss() == pytest.approx(0.4), "one epoch may be an outlier"
     resumed = Course.of(json.loads(json.dumps(course.state_dict())))
     assert resumed.lowest_loss() == course.lowest_loss()
     course.restart()
     assert course.loss() is None
     assert course.lowest_loss() is None
     assert after([0.1] * 3).lowest_loss() is None, "no losses are told"
+
+
+def test_scale_is_the_largest_ratio_so_far_and_any_scale_will_do():
+    for times in (1.0, 64.0):
+        course = after([0.1] * 3, [0.5 * times] * 3)
+        course.compare(0.4)
+        course.compare(0.2)
+        assert course.scale == pytest.approx(0.8 / times)
+    silent = after([0.1] * 3)
+    silent.compare(0.4)
+    assert silent.scale == 0.0
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])

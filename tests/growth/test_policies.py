@@ -308,12 +308,15 @@ def test_arbiter_prunes_on_a_plateau_too(even):
     assert [p.edit for p in level] == [p.edit for p in falling]
 
 
-def test_arbiter_predicts_less_where_the_network_knows_its_data_by_heart(even):
+@pytest.mark.parametrize("times", [1.0, 64.0])
+def test_arbiter_predicts_less_where_the_network_knows_its_data_by_heart(even, times):
     """Half of the held-out loss can't be saved by fitting the training data better."""
     plain = situation()
-    gap = situation(plain.living, held_out_loss=2 / ALIKE * plain.readings.loss)
+    loss = times * plain.readings.loss
+    scaled = {"scale": 1 / times}
+    gap = situation(plain.living, held_out_loss=2 / ALIKE * loss, **scaled)
     assert gap.learnable == pytest.approx(0.5)
-    assert situation(plain.living, held_out_loss=1.2 * plain.readings.loss).learnable == 1.0
+    assert situation(plain.living, held_out_loss=1.2 * loss, **scaled).learnable == 1.0
     told, less = (
         {repr(p.edit): p.predicted for p in rank_by_worth(given).proposals}
         for given in (plain, gap)
@@ -333,7 +336,7 @@ def test_arbiter_adds_nothing_to_a_network_that_overfits(even):
     given = situation()
     loss = given.readings.loss
     config = GrowthConfig(policy="arbiter", kinds=("widen", "deepen"))
-    risen = {"held_out_loss": 2 * loss, "lowest_loss": 1.5 * loss}
+    risen = {"held_out_loss": 2 * loss, "lowest_loss": 1.5 * loss, "scale": 1.0}
     ranking = rank_by_worth(situation(given.living, config=config, **risen))
     assert not ranking.proposals
     assert "the network overfits: its held-out loss has risen from" in ranking.otherwise
@@ -343,7 +346,7 @@ def test_a_loss_that_rises_everywhere_is_no_overfitting(even):
     """Where the training loss rises, too, the network isn't too large for its data."""
     given = situation()
     loss = given.readings.loss
-    risen = {"held_out_loss": 1.1 * loss, "lowest_loss": 0.5 * loss}
+    risen = {"held_out_loss": 1.1 * loss, "lowest_loss": 0.5 * loss, "scale": 1.0}
     assert not situation(given.living, **risen).overfits
     assert rank_by_worth(situation(given.living, **risen)).proposals
 

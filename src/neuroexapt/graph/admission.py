@@ -1,6 +1,7 @@
 """Whether a model and its example fit each other and the traced graph."""
 
 import inspect
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,19 @@ def check_module(model: object) -> None:
         raise TraceError(
             f"the model is a {type(model).__name__}; give an nn.Module, into whose forward() a "
             "function goes"
+        )
+
+
+def refuse_names(taken: Collection[str], names: Iterable[str]) -> None:
+    """Refuse parts that attributes of what they become parts of would hide.
+
+    Raises:
+        TraceError: saying what to do.
+    """
+    if hidden := sorted(name for name in names if name in taken):
+        raise TraceError(
+            f"the model has a part named {hidden[0]!r}, as a living model's own attribute is; "
+            "rename it, or put the model into another one: nn.Sequential(model)"
         )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -18,6 +19,7 @@ from neuroexapt.graph.admission import (
     check_visible,
     given_names,
     reference,
+    refuse_names,
 )
 from neuroexapt.graph.apart import Apart, one_sided, unseen
 from neuroexapt.graph.assemble import assemble, attribute, referenced
@@ -30,12 +32,14 @@ from neuroexapt.graph.modes import keep_own, own_modes
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.shapes import record_shapes
 from neuroexapt.graph.shield import shielded
-from neuroexapt.graph.through import Through, Ways
+from neuroexapt.graph.through import Through, Ways, checked_names, found_through, nodes_of
 from neuroexapt.graph.tracer import Leaf
 from neuroexapt.graph.tracing import check_leaves, trace
 
 ChangeT_co = TypeVar("ChangeT_co", covariant=True)
 
+GRAPHS_OWN = frozenset(dir(fx.GraphModule)) - frozenset(dir(nn.Module)) | {"meta"}
+"""What a traced model's parts can't be called."""
 TIED = "a weight of it is tied to one outside of the part that is living"
 ADOPTED = {
     "_graph_module",
@@ -104,6 +108,7 @@ class LivingModel(nn.Module):
         if isinstance(model, LivingModel):
             raise TraceError("the model is living already: edit it, or a deepcopy of it")
         check_visible(model)
+        refuse_names(GRAPHS_OWN, [*model._modules, *model._parameters, *model._buffers])
         inputs = as_inputs(example_input).map(_detached)
         check_inputs(inputs)
         whole = tuple(leaves)
@@ -190,8 +195,8 @@ class LivingModel(nn.Module):
     def _coupled(self) -> Coupling:
         if self._coupling is None:
             self.cost()
-            kept = [self.node(name) for name in self.kept_through]
-            self._coupling = couple(self.graph_module, kept).frozen_where(self._tied, TIED)
+            found = couple(self.graph_module, self._kept_nodes())
+            self._coupling = found.frozen_where(self._tied, TIED)
         return self._coupling
 
     @property
@@ -219,10 +224,15 @@ class LivingModel(nn.Module):
     def kept_through(self) -> tuple[str, ...]:
         """Names of nodes that outputs see the inputs through, and through nothing else.
 
-        As the code of an autoencoder: nothing is connected past these nodes, and their width stays.
-        All of them together have to stand in the way, as the mean and the spread in a variational
-        one do. A way that leads past them already, as from the condition that a decoder is given,
-        may. None by default, for in most networks a way past a narrow layer is what they lack.
+        As the code of an autoencoder: nothing is connected past these nodes, or added to them, and
+        their width stays. All of them together have to stand in the way, as the mean and the spread
+        in a variational one do; a module stands for all of its calls. A way that leads past them
+        already, as from the condition that a decoder is given, may. None by default, for in most
+        networks a way past a narrow layer is what they lack. It is no edit: who replays a model's
+        edits on another one sets it there, too.
+
+        Warns:
+            UserWarning: when set, if one of several outputs sees all inputs past them.
 
         Raises:
             EditError: when set, if there is no such node, or all ways lead past them.
@@ -233,27 +243,23 @@ class LivingModel(nn.Module):
             >>> living.kept_through = ("2",)
             >>> living.group("2").frozen
             'outputs see the inputs only through it (kept_through)'
-            >>> living.leads_past("1", "3"), living.leads_past("0", "2")
+            >>> living.leads_past("1", "3"), living.leads_past("0", "1")
             (True, False)
         """
         return () if self._through is None else self._through.names
 
     @kept_through.setter
-    def kept_through(self, names: Iterable[str]) -> None:
-        given = (names,) if isinstance(names, str) else tuple(names)
-        graph = self.graph_module.graph
-        past = Ways(graph, [self.node(name) for name in given])
-        everything = {way for way in Ways(graph, ()).all() if way[1] not in past.own}
-        if given and (left := past.all()) == everything:
-            told = " and ".join(map(repr, given))
-            ways = {name: past.along((name, number)) for name, number in sorted(left, reverse=True)}
-            shown = "; ".join(" -> ".join(nodes) for nodes in ways.values())
-            raise EditError(
-                f"outputs see all inputs past {told} ({shown}); name the nodes that they see them "
-                "through, all together"
-            )
-        self._through = Through(given, past.all()) if given else None
+    def kept_through(self, names: str | Iterable[str]) -> None:
+        given = checked_names(names)
+        through, warning = None, None
+        if given:
+            self.cost()  # shapes
+            nodes = {name: self._calls(name) for name in given}
+            through, warning = found_through(self.graph_module.graph, nodes)
+        self._through = through
         self._coupling = self._past = None
+        if warning is not None:
+            warnings.warn(warning, stacklevel=2)
 
     @property
     def through(self) -> Through | None:
@@ -261,7 +267,7 @@ class LivingModel(nn.Module):
         return self._through
 
     def leads_past(self, source: str, target: str) -> bool:
-        """Whether a node's output in another one's input would show what goes `kept_through`.
+        """Whether to add a node's output to another one's would show what goes `kept_through`.
 
         Raises:
             EditError: if there is no node of that name.
@@ -271,10 +277,22 @@ class LivingModel(nn.Module):
         new = self._ways().between(self.node(source), self.node(target))
         return not new <= self._through.past
 
+    def keeps(self, name: str) -> bool:
+        """Whether a node is one of those of `kept_through`."""
+        return self._through is not None and self.node(name) in self._kept_nodes()
+
+    def _kept_nodes(self) -> list[fx.Node]:
+        return [node for name in self.kept_through for node in self._calls(name)]
+
+    def _calls(self, name: str) -> list[fx.Node]:
+        """All calls of a module, or the node of that name."""
+        return nodes_of(self.graph_module.graph, name) or [self.node(name)]
+
     def _ways(self) -> Ways:
         """What is connected past the nodes of `kept_through`."""
         if self._past is None:
-            self._past = Ways(self.graph_module.graph, [self.node(n) for n in self.kept_through])
+            self.cost()  # shapes
+            self._past = Ways(self.graph_module.graph, self._kept_nodes())
         return self._past
 
     def channel_dims(self, node: fx.Node) -> tuple[int, ...]:
@@ -475,12 +493,7 @@ def _check_names(traced: fx.GraphModule) -> None:
     """Refuse parts that a living model's own attributes would hide."""
     own = {name for name in vars(LivingModel) if not hasattr(nn.Module, name)}
     parts = (traced._modules, traced._parameters, traced._buffers)
-    hidden = sorted((own | {"example_inputs"}) & {name for part in parts for name in part})
-    if hidden:
-        raise TraceError(
-            f"the model has a part named {hidden[0]!r}, as a living model's own attribute is; "
-            "rename it, or put the model into another one: nn.Sequential(model)"
-        )
+    refuse_names(own | {"example_inputs"}, {name for part in parts for name in part})
 
 
 def _owns(name: str, tensor: str) -> bool:

@@ -1,11 +1,14 @@
 """What outputs see of the inputs only through some nodes, as a decoder through its code."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import fx
+from torch.utils._pytree import tree_leaves
 
+from neuroexapt.errors import EditError
 from neuroexapt.graph.lookup import Lookup
 
 Way: TypeAlias = tuple[str, int]
@@ -17,7 +20,7 @@ class Through:
     """Nodes that all ways from inputs to outputs lead through, but for some.
 
     Attributes:
-        names: of the nodes, as `LivingModel.node` takes them.
+        names: of the nodes, as `LivingModel.node` takes them; a module's are all of its calls.
         past: ways that don't, and needn't: as of a condition that a decoder is given.
     """
 
@@ -25,22 +28,85 @@ class Through:
     past: frozenset[Way]
 
     def broken_by(self, graph: fx.Graph) -> str | None:
-        """What a graph does that it mustn't, in words; None if nothing."""
-        named = Lookup.of(graph).named
-        if gone := [name for name in self.names if name not in named]:
+        """What a graph does that it mustn't, in words; None if nothing.
+
+        Args:
+            graph: with the shapes of its nodes.
+        """
+        found = {name: nodes_of(graph, name) for name in self.names}
+        if gone := [name for name, nodes in found.items() if not nodes]:
             return f"take {gone[0]!r} away, which outputs see the inputs through"
-        ways = Ways(graph, [named[name] for name in self.names])
+        ways = Ways(graph, [node for nodes in found.values() for node in nodes])
         if new := ways.all() - self.past:
             along = " -> ".join(ways.along(min(new)))
             return f"let outputs see inputs past {' and '.join(self.names)}, along {along}"
         return None
 
 
-class Ways:
-    """What is connected in a graph past some nodes.
+def nodes_of(graph: fx.Graph, name: str) -> list[fx.Node]:
+    """All calls of a module, or the node of that name; empty if there is none."""
+    calls = [n for n in graph.nodes if n.op == "call_module" and n.target == name]
+    node = Lookup.of(graph).named.get(name)
+    return calls or ([] if node is None else [node])
+
+
+def checked_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names as they are given to `LivingModel.kept_through`.
+
+    Raises:
+        EditError: if they are none.
+    """
+    found = (names,) if isinstance(names, str) else names
+    if not isinstance(found, Iterable) or not all(isinstance(n, str) and n for n in found):
+        raise EditError(
+            f"kept_through is set to {names!r}; give the names of nodes, or () for none"
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def found_through(
+    graph: fx.Graph, nodes: Mapping[str, Sequence[fx.Node]]
+) -> tuple[Through, str | None]:
+    """What outputs see through some nodes, and a warning if some outputs don't.
 
     Args:
-        graph: the graph.
+        graph: with the shapes of its nodes.
+        nodes: by the names that they were given by.
+
+    Raises:
+        EditError: if all outputs see all that they see past the nodes.
+    """
+    told = " and ".join(map(repr, nodes))
+    chosen = [node for several in nodes.values() for node in several]
+    if inputs := [node.name for node in chosen if node.op == "placeholder"]:
+        raise EditError(f"{inputs[0]!r} is an input; name what outputs see the inputs through")
+    past = Ways(graph, chosen)
+    left = past.all()
+    everything = {way for way in Ways(graph, ()).all() if way[1] not in past.own}
+    if not everything:
+        raise EditError(f"{told} is what the model gives out; name what leads to it")
+    if everything <= left:
+        raise EditError(
+            f"outputs see all inputs past {told} ({past.told(left)}); name the nodes that they see "
+            "them through, all together"
+        )
+    numbers = sorted({number for _, number in everything})
+    free = [n for n in numbers if {w for w in everything if w[1] == n} <= left]
+    warning = None
+    if free:
+        shown = past.told(way for way in left if way[1] == free[0])
+        warning = (
+            f"output {free[0]} sees all that it sees of the inputs past {told} ({shown}), and may "
+            "go on to; if it mustn't, name the nodes that it sees them through, too"
+        )
+    return Through(tuple(nodes), left), warning
+
+
+class Ways:
+    """What is connected in a graph past some nodes. Sizes, types and devices tell nothing.
+
+    Args:
+        graph: the graph, with the shapes of its nodes.
         through: the nodes that don't count.
 
     Attributes:
@@ -49,19 +115,24 @@ class Ways:
 
     def __init__(self, graph: fx.Graph, through: Iterable[fx.Node]) -> None:
         blocked = frozenset(through)
-        self._heard: dict[fx.Node, frozenset[str]] = {}
-        self._leads: dict[fx.Node, frozenset[int]] = {}
+        self._sources = {node: _sources(node) for node in graph.nodes}
+        users: dict[fx.Node, list[fx.Node]] = {node: [] for node in graph.nodes}
+        for node, sources in self._sources.items():
+            for source in sources:
+                users[source].append(node)
         (output,) = (node for node in graph.nodes if node.op == "output")
         self._outputs = list(_leaves(output.args))
         self.own = frozenset(n for n, leaf in enumerate(self._outputs) if leaf in blocked)
+        self._heard: dict[fx.Node, frozenset[str]] = {}
         for node in graph.nodes:
             own = {node.name} if node.op == "placeholder" else set()
-            heard = own.union(*(self._heard[source] for source in node.all_input_nodes))
+            heard = own.union(*(self._heard[source] for source in self._sources[node]))
             self._heard[node] = frozenset() if node in blocked else frozenset(heard)
+        self._leads: dict[fx.Node, frozenset[int]] = {}
         for node in reversed(graph.nodes):
             numbers = {number for number, leaf in enumerate(self._outputs) if leaf is node}
-            leads = numbers.union(*(self._leads[user] for user in node.users))
-            self._leads[node] = frozenset() if node in blocked else frozenset(leads)
+            onward = (self._leads[user] for user in users[node] if user not in blocked)
+            self._leads[node] = frozenset(numbers.union(*onward))
 
     def all(self) -> frozenset[Way]:
         """All that there are."""
@@ -72,10 +143,15 @@ class Ways:
         )
 
     def between(self, source: fx.Node, target: fx.Node) -> frozenset[Way]:
-        """Those that there would be if a node's output went into another one."""
+        """Those that there would be if a node's output were added to another one's."""
         return frozenset(
             (name, number) for name in self._heard[source] for number in self._leads[target]
         )
+
+    def told(self, ways: Iterable[Way]) -> str:
+        """One way from each input, in words."""
+        chosen = {name: self.along((name, number)) for name, number in sorted(ways, reverse=True)}
+        return "; ".join(" -> ".join(nodes) for nodes in chosen.values())
 
     def along(self, way: Way) -> list[str]:
         """The names of the nodes along one way."""
@@ -83,8 +159,20 @@ class Ways:
         node, found = self._outputs[number], []
         while node.op != "placeholder":
             found.append(node.name)
-            node = next(source for source in node.all_input_nodes if name in self._heard[source])
+            node = next(source for source in self._sources[node] if name in self._heard[source])
         return [node.name, *reversed(found)]
+
+
+def _sources(node: fx.Node) -> Sequence[fx.Node]:
+    """The nodes whose values a node's depend on, and not their sizes, types or devices alone."""
+    example = node.meta.get("example")
+    is_data = example is None or any(isinstance(x, torch.Tensor) for x in tree_leaves(example))
+    name = getattr(node.target, "__name__", str(node.target))
+    if not is_data or name.endswith("_like") or name.startswith("new_"):
+        return ()
+    if node.op == "call_method" and (name.endswith("_as") or name == "to"):
+        return node.all_input_nodes[:1]
+    return node.all_input_nodes
 
 
 def _leaves(of: object) -> Iterator[fx.Node]:

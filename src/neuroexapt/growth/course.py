@@ -72,6 +72,7 @@ class Course:
         mark: the last growth; None before any, or where losses aren't told.
         num_losses: that were told since the last growth.
         lowest: logarithm of the lowest held-out loss so far, as `loss` tells it; None before any.
+        scale: the largest ratio of the sensed to the held-out loss so far; 0 before any.
     """
 
     epoch: int = 0
@@ -83,6 +84,7 @@ class Course:
     mark: Mark | None = None
     num_losses: int = 0
     lowest: float | None = None
+    scale: float = 0.0
 
     def note(self, metric: float, loss: float | None, flops: float) -> None:
         """Take down an epoch; `flops` are 0 where they aren't told."""
@@ -93,8 +95,9 @@ class Course:
             self.log_compute = [*self.log_compute, math.log(flops or self.epoch)][-TREND:]
             self.log_epochs = [*self.log_epochs, math.log(self.epoch)][-TREND:]
             self.log_losses = [*self.log_losses, math.log(max(loss, LEAST))][-TREND:]
-            present = self._present()[1]
-            self.lowest = present if self.lowest is None else min(self.lowest, present)
+            present = self._steady()
+            if present is not None:
+                self.lowest = present if self.lowest is None else min(self.lowest, present)
 
     def is_due(self, config: GrowthConfig) -> bool:
         """Whether it is time to look for something to grow."""
@@ -114,8 +117,16 @@ class Course:
         return elasticity(self._recent(self.log_compute), self._recent(self.log_losses))
 
     def loss(self) -> float | None:
-        """The present held-out loss; None where it isn't told."""
-        return math.exp(self._present()[1]) if self.log_losses else None
+        """The present held-out loss, a median; None where too few are told.
+
+        Growth keeps the function, so that the epochs before it count.
+        """
+        present = self._steady()
+        return None if present is None else math.exp(present)
+
+    def _steady(self) -> float | None:
+        """The logarithm of the last epochs' median loss."""
+        return None if len(self.log_losses) < RECENT else median(self.log_losses[-RECENT:])
 
     def lowest_loss(self) -> float | None:
         """The lowest held-out loss so far; None where it isn't told."""
@@ -133,6 +144,14 @@ class Course:
         trend = self.mark.slope * (log_epoch - self.mark.log_epoch)
         return Consequence(self.mark.log_loss - log_loss - trend, trend, self.mark.jitter)
 
+    def compare(self, sensed: float) -> None:
+        """Take down the loss on the sensed data, which the held-out loss is to be compared with.
+
+        They may be on different scales, as where a criterion sums over batches.
+        """
+        if loss := self.loss():
+            self.scale = max(self.scale, sensed / loss)
+
     def grew(self) -> None:
         """Begin anew from a growth."""
         if self.log_losses:
@@ -144,6 +163,7 @@ class Course:
     def restart(self) -> None:
         """Forget the trend: what comes next doesn't continue it."""
         self.metrics, self.num_losses, self.mark, self.lowest = [], 0, None, None
+        self.scale = 0.0
         self.log_compute, self.log_epochs, self.log_losses = [], [], []
 
     def _present(self) -> tuple[float, float]:

@@ -316,6 +316,7 @@ class Grower:
             num_batches=config.num_batches,
             bins=config.bins,
         )
+        self._course.compare(readings.loss)
         situation = Situation(
             self.living,
             readings,
@@ -331,6 +332,7 @@ class Grower:
             scope.part,
             self._course.loss(),
             self._course.lowest_loss(),
+            self._course.scale,
         )
         ranking = ranked(situation)
         if ranking.look is not None:

@@ -127,7 +127,7 @@ def nominate_activations(living: LivingModel) -> Iterator[Proposal]:
     for name in activations(living):
         node = living.node(name)
         present = activation_name(living, node)
-        is_free = name not in taken and not name.startswith("edit")
+        is_free = not (name in taken or name.startswith("edit") or living.keeps(name))
         if is_free and _has_place(living, node) and _is_once(node, calls):
             to = next(candidate for candidate in SMOOTH if candidate != present)
             yield Proposal(Activate(node=name, to=to), {"present": present or node.name})
@@ -143,6 +143,8 @@ def nominate_settling(living: LivingModel, num_young: int = 0) -> Iterator[Propo
     grown_up = len(living.edits) - num_young
     for name, blend in blends(living).items():
         if (made := re.match(r"edit(\d+)", name)) and int(made[1]) >= grown_up:
+            continue
+        if living.keeps(name):
             continue
         amount = blend.amount.detach()
         for keep, goal in (("first", 0.0), ("second", 1.0)):

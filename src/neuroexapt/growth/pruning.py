@@ -57,23 +57,29 @@ def on_pruning(on: Situation) -> tuple[list[Verdict], int]:
 
     What is estimated of units holds for small changes of the loss: where outputs are sure of
     themselves, gradients are close to nothing whatever a unit does. So those that seem to pay are
-    taken out of a copy, and what that costs at once mustn't be more than their compute is worth.
+    taken out of a copy, as many as may be made, and what that costs at once mustn't be more than
+    their compute is worth.
     """
     if on.readings.num_samples < FEWEST_TO_PRUNE:
         return [], 0
     # On a plateau, training gains nothing by compute; whoever runs the network still pays for it.
     rate = max(exchange(on), on.config.exchange)
+    ordered = sorted(
+        ((p, compute * rate, loss) for p, compute, loss in _prunings(on)),
+        key=lambda each: each[1] / max(each[2], LEAST),
+        reverse=True,
+    )
     found: list[Verdict] = []
-    flops = 0
-    for proposal, compute, loss in _prunings(on):
-        value, pays = compute * rate, compute * rate > loss
+    flops, most = 0, on.config.max_edits
+    for proposal, value, loss in ordered:
+        pays, told = value > loss and most > 0, proposal
         if pays:
+            most -= 1
             at_once, spent = _cost_at_once(proposal, on)
             told = replace(proposal, evidence={**proposal.evidence, "at_once": at_once})
-            found.append(Verdict(told, value / max(loss, LEAST), at_once <= value))
+            pays = at_once <= value
             flops += spent
-        else:
-            found.append(Verdict(proposal, value / max(loss, LEAST), pays=False))
+        found.append(Verdict(told, value / max(loss, LEAST), pays))
     return found, flops
 
 
@@ -82,8 +88,7 @@ def _cost_at_once(proposal: Proposal, on: Situation) -> tuple[float, int]:
     copied = copy.deepcopy(on.living)
     copied.apply(proposal.edit, check=False)
     rise = mean_loss(copied, on.data, on.criterion) - on.readings.loss
-    whole = max(on.readings.loss, on.held_out_loss or 0.0, LEAST)
-    share = rise / whole if math.isfinite(rise) else 1.0
+    share = rise / max(on.readings.loss, on.unlearnt, LEAST) if math.isfinite(rise) else 1.0
     return share, 2 * copied.cost().macs * on.readings.num_samples
 
 

@@ -14,7 +14,7 @@ from neuroexapt.growth.evidence import Look
 from neuroexapt.signals import Readings
 
 ALIKE = 0.8
-"""Share of the held-out loss from which the training loss is hardly less: losses jump."""
+"""Share of the held-out loss from which the sensed loss is hardly less: losses jump."""
 RISEN = 1.1
 """By what the held-out loss has to exceed its lowest for that not to be chance."""
 
@@ -39,6 +39,7 @@ class Situation:
         part: of the additions, whose gains are to be measured.
         held_out_loss: the present one; None where it isn't told.
         lowest_loss: the lowest held-out loss so far, likewise.
+        scale: the largest ratio of the sensed to the held-out loss so far; 0 where none is told.
     """
 
     living: LivingModel
@@ -55,6 +56,16 @@ class Situation:
     part: float = 1.0
     held_out_loss: float | None = None
     lowest_loss: float | None = None
+    scale: float = 0.0
+
+    @property
+    def unlearnt(self) -> float:
+        """What the sensed loss would be if the data weren't known any better than held-out data.
+
+        Nothing known by heart is assumed where the two were closest so far: they may be on
+        different scales.
+        """
+        return self.scale * (self.held_out_loss or 0.0)
 
     @property
     def learnable(self) -> float:
@@ -63,9 +74,9 @@ class Situation:
         What a network has learnt by heart costs nothing where it was trained, and can't be gained
         there any more: where the held-out loss is clearly above that, it isn't for lack of size.
         """
-        if self.held_out_loss is None or self.held_out_loss <= 0:
+        if self.unlearnt <= 0:
             return 1.0
-        return min(max(self.readings.loss, 0.0) / (ALIKE * self.held_out_loss), 1.0)
+        return min(max(self.readings.loss, 0.0) / (ALIKE * self.unlearnt), 1.0)
 
     @property
     def overfits(self) -> bool:
