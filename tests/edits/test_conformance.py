@@ -189,7 +189,7 @@ def test_newborn_units_learn_at_the_first_step(family):
             assert share_of_learners(subject, name, newborns) > 0, edit
 
 
-@each_family
+@these
 def test_edit_reports_the_error_that_it_makes(family):
     """Pruning live units with consent: the report is what the outputs of both models say."""
     subject = Subject(family)
@@ -343,7 +343,7 @@ def grow(subject: Subject) -> Iterator[None]:
         yield subject.preserve(Split(group=group(), units=(0,)))
 
 
-@each_family
+@those
 def test_lineage_persists_and_replays(family):
     """Old graphs go on computing what they did, and the edits rebuild what they led to."""
     subject = Subject(family)

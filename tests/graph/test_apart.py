@@ -237,7 +237,7 @@ def test_grower_keeps_language_models_causal(made, policy, caplog) -> None:
     config = GrowthConfig(policy=policy, every=1, max_edits=3)
     grower = Grower(living, optimizer, criterion, config=config)
     with caplog.at_level("INFO"):
-        for epoch in range(6):
+        for epoch in range(3):
             for x, y in data:
                 optimizer.zero_grad()
                 criterion(living(x), y).backward()

@@ -165,9 +165,9 @@ def test_arbiter_finds_nothing_where_labels_are_chance(even):
     living = trained(noise=1.0)
     found = [
         rank_by_worth(situation(living, task(16, noise=1.0), generator=generator(seed)))
-        for seed in range(5)
+        for seed in range(3)
     ]
-    assert sum(p.edit.kind != "prune" for ranking in found for p in ranking.proposals) <= 2
+    assert sum(p.edit.kind != "prune" for ranking in found for p in ranking.proposals) <= 1
 
 
 def generator(seed: int) -> torch.Generator:
@@ -308,12 +308,10 @@ def test_arbiter_prunes_on_a_plateau_too(even):
     assert [p.edit for p in level] == [p.edit for p in falling]
 
 
-@pytest.mark.parametrize("times", [1.0, 64.0])
-def test_arbiter_predicts_less_where_the_network_knows_its_data_by_heart(even, times):
-    """Half of the held-out loss can't be saved by fitting the training data better."""
+def test_arbiter_predicts_less_where_the_network_knows_its_data_by_heart(even):
+    """Half of the held-out loss, on a scale of its own, can't be saved by fitting better."""
     plain = situation()
-    loss = times * plain.readings.loss
-    scaled = {"scale": 1 / times}
+    loss, scaled = 64 * plain.readings.loss, {"scale": 1 / 64}
     gap = situation(plain.living, held_out_loss=2 / ALIKE * loss, **scaled)
     assert gap.learnable == pytest.approx(0.5)
     assert situation(plain.living, held_out_loss=1.2 * loss, **scaled).learnable == 1.0

@@ -1,6 +1,7 @@
 """A model's loss on some data, as sensing reckons it."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from neuroexapt.graph import LivingModel
 from neuroexapt.signals.pairs import checked, moved
 from neuroexapt.signals.refusal import by_criterion, by_model
 from neuroexapt.signals.untouched import untouched
-from neuroexapt.training.modes import device_of
 
 
 def mean_loss(
@@ -36,7 +36,8 @@ def mean_loss(
         >>> mean_loss(living, [(ones(4, 2), ones(4, 1))], lambda outputs, targets: targets.sum())
         4.0
     """
-    device, total, num_samples = device_of(living), 0.0, 0
+    device = next(chain(living.parameters(), living.buffers()), torch.zeros(())).device
+    total, num_samples = 0.0, 0
     with untouched(living.graph_module, device), torch.no_grad():
         living.graph_module.eval()
         for inputs, targets in checked(batches):
