@@ -14,11 +14,9 @@ import argparse
 import copy
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -149,8 +147,7 @@ def run(table: Table, width: int, grows: bool, seed: int) -> dict[str, Any]:
     budget = Budget(params=ROOM * living.cost().params)
     grower = Grower(living, optimizer, table.criterion, budget, seed=seed) if grows else None
     loader = DataLoader(train, batch_size=BATCH, shuffle=True)
-    best, lowest, growing = living, math.inf, 0.0
-    began = time.perf_counter()
+    best, lowest = living, math.inf
     for epoch in range(EPOCHS):
         for inputs, targets in loader:
             optimizer.zero_grad()
@@ -161,9 +158,7 @@ def run(table: Table, width: int, grows: bool, seed: int) -> dict[str, Any]:
         if loss < lowest:
             best, lowest = copy.deepcopy(living), loss
         if grower is not None:
-            since = time.perf_counter()
             grower.step(loader, metric=-loss, loss=loss, progress=(epoch + 1) / EPOCHS)
-            growing += time.perf_counter() - since
     return {
         "seed": seed,
         "held_out_loss": lowest,
@@ -171,8 +166,6 @@ def run(table: Table, width: int, grows: bool, seed: int) -> dict[str, Any]:
         "last_test_loss": loss_on(living, table, test),
         "params": best.cost().params,
         "last_params": living.cost().params,
-        "seconds": time.perf_counter() - began,
-        "seconds_growing": growing,
         "edits": [] if grower is None else [told(growth) for growth in grower.growths],
         "stopped": None if grower is None else grower.stopped,
     }
@@ -228,15 +221,13 @@ def main() -> None:
                 "test_loss": spread([one["test_loss"] for one in runs]),
                 "last_test_loss": spread([one["last_test_loss"] for one in runs]),
                 "params": spread([one["params"] for one in runs]),
-                "seconds": fmean(one["seconds"] for one in runs),
-                "seconds_growing": fmean(one["seconds_growing"] for one in runs),
                 "edits": {kind: count / len(runs) for kind, count in kinds.most_common()},
                 "runs": runs,
             }
             loss, params = known[arm]["test_loss"], known[arm]["params"]["mean"]
             print(f"{name:9} {arm:6} {loss['mean']:.4f} +- {loss['std']:.4f} {params:6.0f}", end="")
             print(
-                f" {known[arm]['seconds']:4.0f} s {dict(kinds)} {runs[0]['stopped'] or ''}",
+                f" {dict(kinds)} {runs[0]['stopped'] or ''}",
                 flush=True,
             )
         print(keep("tables", measured))
