@@ -42,8 +42,7 @@ deviation over {count} seeds. Epochs are equal, not compute.
 
 By the mean, the grown network is below its seed on {len(better["seed"])} of {len(TOLD)} tables
 ({", ".join(better["seed"])}), and below the one four times as wide on {len(better["wide"])}
-({", ".join(better["wide"])}). The last three tables have 898, 284 and 221 rows for training: there
-an epoch has few steps, and five of them are soon for the next growth."""
+({", ".join(better["wide"])})."""
 
 
 def _loss(measured: dict[str, Any], name: str, arm: str) -> float:

@@ -132,6 +132,18 @@ class Sized(nn.Module):
         return self.decoder(code).view_as(x), self.head(mean)
 
 
+@pytest.mark.parametrize("name", ["new_decoder", "decoder_like", "view_as"])
+def test_what_a_module_is_called_says_nothing_of_what_it_sees(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    model.add_module(name, nn.Linear(2, 8))
+    living = LivingModel(model, ROWS)
+    living.kept_through = ("2",)
+    assert living.leads_past("1", name)
+    with pytest.raises(EditError, match="past 2"):
+        living.apply(Connect(source="1", target=name))
+
+
 def test_sizes_tell_nothing():
     living = LivingModel(Sized().eval(), ROWS)
     living.kept_through = ("mean",)

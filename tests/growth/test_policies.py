@@ -15,6 +15,7 @@ from torch import nn
 from neuroexapt import (
     Activate,
     Budget,
+    EditError,
     GrowthConfig,
     LivingModel,
     Prune,
@@ -372,6 +373,17 @@ def test_arbiter_keeps_units_that_are_missed_though_gradients_say_nothing_of_the
     assert not found.pays
     assert flops > 0
     assert not rank_by_worth(given).proposals
+
+
+def test_a_pruning_that_the_model_refuses_is_left_to_whoever_makes_it(even, monkeypatch):
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise EditError("no")
+
+    monkeypatch.setattr(Prune, "apply_to", refuse)
+    config = GrowthConfig(policy="arbiter", exchange=5.0, kinds=("prune",))
+    found = rank_by_worth(situation(config=config)).proposals
+    assert found
+    assert all(proposal.evidence["at_once"] is None for proposal in found)
 
 
 def test_what_pruning_costs_at_once_is_the_share_by_which_the_loss_rises(even):

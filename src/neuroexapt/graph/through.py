@@ -1,6 +1,6 @@
 """What outputs see of the inputs only through some nodes, as a decoder through its code."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,6 +13,12 @@ from neuroexapt.graph.lookup import Lookup
 
 Way: TypeAlias = tuple[str, int]
 """From an input, by its node's name, to an output, by its number."""
+LIKE_FIRST = frozenset(
+    f"{kind}_like" for kind in ("zeros", "ones", "empty", "full", "rand", "randn", "randint")
+) | {"new_zeros", "new_ones", "new_empty", "new_full"}
+"""Functions and methods that take no more than sizes, types and devices of what they get first."""
+FIRST_LIKE = frozenset({"view_as", "reshape_as", "expand_as", "type_as", "to"})
+"""Methods that take no more than those of whatever they get besides."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,10 @@ class Through:
 
 def nodes_of(graph: fx.Graph, name: str) -> list[fx.Node]:
     """All calls of a module, or the node of that name; empty if there is none."""
-    calls = [n for n in graph.nodes if n.op == "call_module" and n.target == name]
+    if calls := [n for n in graph.nodes if n.op == "call_module" and n.target == name]:
+        return calls
     node = Lookup.of(graph).named.get(name)
-    return calls or ([] if node is None else [node])
+    return [] if node is None else [node]
 
 
 def checked_names(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ class Ways:
             for source in sources:
                 users[source].append(node)
         (output,) = (node for node in graph.nodes if node.op == "output")
-        self._outputs = list(_leaves(output.args))
+        self._outputs = [leaf for leaf in tree_leaves(output.args) if isinstance(leaf, fx.Node)]
         self.own = frozenset(n for n, leaf in enumerate(self._outputs) if leaf in blocked)
         self._heard: dict[fx.Node, frozenset[str]] = {}
         for node in graph.nodes:
@@ -166,22 +173,10 @@ class Ways:
 def _sources(node: fx.Node) -> Sequence[fx.Node]:
     """The nodes whose values a node's depend on, and not their sizes, types or devices alone."""
     example = node.meta.get("example")
-    is_data = example is None or any(isinstance(x, torch.Tensor) for x in tree_leaves(example))
-    name = getattr(node.target, "__name__", str(node.target))
-    if not is_data or name.endswith("_like") or name.startswith("new_"):
+    if example is not None and not any(isinstance(x, torch.Tensor) for x in tree_leaves(example)):
         return ()
-    if node.op == "call_method" and (name.endswith("_as") or name == "to"):
-        return node.all_input_nodes[:1]
-    return node.all_input_nodes
-
-
-def _leaves(of: object) -> Iterator[fx.Node]:
-    """The nodes among a model's outputs, in order."""
-    if isinstance(of, fx.Node):
-        yield of
-    elif isinstance(of, dict):
-        for value in of.values():
-            yield from _leaves(value)
-    elif isinstance(of, tuple | list):
-        for value in of:
-            yield from _leaves(value)
+    called = node.op in ("call_function", "call_method")
+    name = getattr(node.target, "__name__", str(node.target)) if called else ""
+    if name in LIKE_FIRST:
+        return [source for source in node.all_input_nodes if source is not node.args[0]]
+    return node.all_input_nodes[:1] if name in FIRST_LIKE else node.all_input_nodes

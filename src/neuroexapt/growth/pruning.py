@@ -75,9 +75,12 @@ def on_pruning(on: Situation) -> tuple[list[Verdict], int]:
         pays, told = value > loss and most > 0, proposal
         if pays:
             most -= 1
-            at_once, spent = _cost_at_once(proposal, on)
+            try:
+                at_once, spent = _cost_at_once(proposal, on)
+            except EditError:  # for whoever makes it to record
+                at_once, spent = None, 0
             told = replace(proposal, evidence={**proposal.evidence, "at_once": at_once})
-            pays = at_once <= value
+            pays = at_once is None or at_once <= value
             flops += spent
         found.append(Verdict(told, value / max(loss, LEAST), pays))
     return found, flops
