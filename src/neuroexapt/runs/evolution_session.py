@@ -34,6 +34,7 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
+    suited,
     train_batches,
     training_flops,
     whiten_first_,
@@ -108,7 +109,7 @@ def build_evolution(
         image_size=data.image_size,
     ).to(device)
     whiten_first_(model, data)
-    recipe = config.evolution.recipe
+    recipe = suited(config.evolution.recipe, model, device)
     train = train_batches(data, recipe, seed=config.seed, device=device)
     held_out = evaluation_batches(
         data, data.validation, channels_last=recipe.channels_last, device=device

@@ -26,6 +26,7 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
+    suited,
     train_batches,
 )
 
@@ -91,6 +92,9 @@ def build_search(
         config.data, config.data_dir, validation=config.validation, image_size=config.image_size
     )
     recipe = config.search.recipe
+    traced_on = first_batch(train_batches(data, recipe, seed=config.seed, device=device))[0]
+    network = fresh(config, traced_on[:EXAMPLES], data.num_classes).to(device)
+    recipe = suited(recipe, network, device)
     train = train_batches(data, recipe, seed=config.seed, device=device)
     held_out = Batches(
         data.validation,
@@ -103,7 +107,6 @@ def build_search(
         device=device,
     )
     example = first_batch(train)[0][:EXAMPLES]
-    network = fresh(config, example, data.num_classes).to(device)
     outputs = run_in_mode(network, as_inputs(example), training=False)
     check_outputs(config.space, outputs, num_samples=len(example), num_classes=data.num_classes)
     searching = Searching(network, config.search, example)

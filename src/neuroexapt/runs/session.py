@@ -31,6 +31,7 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
+    suited,
     train_batches,
     whiten_first_,
 )
@@ -91,7 +92,8 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
         image_size=data.image_size,
     ).to(device)
     whiten_first_(model, data)
-    train = train_batches(data, config.recipe, seed=config.seed, device=device)
+    recipe = suited(config.recipe, model, device)
+    train = train_batches(data, recipe, seed=config.seed, device=device)
     example = first_batch(train)[0][:EXAMPLES]
     seed = LivingModel(model, example)
     outputs = run_in_mode(seed, seed.example_inputs, training=False)
@@ -130,8 +132,9 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
     )
     if checkpoint is not None:
         _restore(loop, checkpoint)
-    layout = config.recipe.channels_last
-    validation = evaluation_batches(data, data.validation, channels_last=layout, device=device)
+    validation = evaluation_batches(
+        data, data.validation, channels_last=recipe.channels_last, device=device
+    )
     began = time.perf_counter() - (checkpoint.progress.seconds if checkpoint is not None else 0)
     return Session(config, data, train, validation, seed_cost, loop, began)
 

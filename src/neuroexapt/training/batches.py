@@ -34,6 +34,7 @@ class Batches:
         images: the image set, on `device`.
         batch_size: images a batch; the last one of a pass may be smaller.
         epoch: the epoch whose batches are next.
+        channels_last: whether they lie in memory with the channels last.
 
     Source: alternating flip, Jordan 2024, arXiv:2404.00498.
     """
@@ -97,7 +98,7 @@ class Batches:
         full, rest = divmod(len(self.images), batch_size)
         self._a_pass = full + bool(rest and not drop_last)
         self._an_epoch = num_batches or self._a_pass
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.channels_last = channels_last
         deviations = torch.tensor(std, dtype=torch.float64)
         means = torch.tensor(mean, dtype=torch.float64)
         self._scale = _per_channel(1 / (255 * deviations), device)
@@ -132,6 +133,7 @@ class Batches:
         size = torch.tensor(self.images.image_size)
         centres = (torch.rand(num_images, 2, generator=generator) * size).long()
         flipped = self._flipped(number)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         for batch in batches:
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             index = chosen.to(device)
@@ -143,7 +145,7 @@ class Batches:
             inputs = images.float().mul_(self._scale).add_(self._bias)
             if self._augment.cutout:
                 inputs = cut_out(inputs, centres[chosen].to(device), self._augment.cutout)
-            yield inputs.contiguous(memory_format=self._layout), self.images.labels[index]
+            yield inputs.contiguous(memory_format=layout), self.images.labels[index]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches are next.
