@@ -29,6 +29,15 @@ def test_only_strided_1x1_convolutions_of_few_channels_keep_channels_first(layer
     assert suited(LAST, model, "cuda").channels_last
 
 
+@pytest.mark.parametrize(
+    ("capability", "stays_last"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)]
+)
+def test_how_many_channels_are_few_goes_by_the_registers(capability, stays_last, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    model = nn.Conv2d(8, 16, 1, stride=2)
+    assert suited(LAST, model, "cpu").channels_last is stays_last
+
+
 def test_a_recipe_with_channels_first_is_left_alone():
     recipe = Recipe()
     assert suited(recipe, nn.Conv2d(4, 8, 1, stride=2), "cpu") is recipe

@@ -10,8 +10,10 @@ from neuroexapt.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-FEWEST = 16
-"""Channels in a vector register of the widest CPUs; those of AVX2 hold 8."""
+REGISTERS = {"AVX2": 8}
+"""What torch computes with on the CPU -> channels in a vector register of it."""
+WIDEST = 16
+"""Channels in one of AVX-512; where it isn't known what there is, that is on the safe side."""
 
 
 def suited(recipe: Recipe, model: nn.Module, device: torch.device | str) -> Recipe:
@@ -47,5 +49,9 @@ def _goes_wrong(module: nn.Module) -> bool:
         isinstance(module, nn.Conv2d)
         and math.prod(module.kernel_size) == 1
         and max(module.stride) > 1
-        and module.in_channels // module.groups < FEWEST
+        and module.in_channels // module.groups < _fewest()
     )
+
+
+def _fewest() -> int:
+    return REGISTERS.get(torch.backends.cpu.get_cpu_capability(), WIDEST)
