@@ -13,10 +13,10 @@ from neuroexapt.training.models import BasicBlock
 
 
 def resnet(num_classes: int, in_channels: int, width: int) -> nn.Module:
-    """A residual network of w, 2w and 4w channels, one block a stage."""
+    """A residual network of w, 2w and 4w channels, one block a stage; its stem halves the picture."""
     return nn.Sequential(
         OrderedDict(
-            conv=nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+            conv=nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False),
             bn=nn.BatchNorm2d(width),
             relu=nn.ReLU(),
             stage1=BasicBlock(width, width, stride=1),

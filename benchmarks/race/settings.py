@@ -39,6 +39,7 @@ class Regime:
         growth: settings of `dnm` that its variants share.
         chosen: the variant that is raced as `dnm`.
         grown_share: share of the budget that growing contenders get.
+        max_macs: budget -> multiply-accumulates that growth never passes; None for any.
         channels: that a searched network may begin with.
         search_epochs: epochs that an evenly drawn network has to be trainable for.
         contenders: by default.
@@ -54,6 +55,7 @@ class Regime:
     contenders: tuple[str, ...]
     chosen: Variant = UNCHANGED
     grown_share: float = 1.0
+    max_macs: Callable[[float], int | None] = lambda _: None
     channels: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32)
     search_epochs: int = 20
 
@@ -127,6 +129,22 @@ def sweep(budget: float) -> tuple[int, ...]:
     return tuple(sorted({rounded(factor * centre) for factor in (0.5, 0.7, 1.0, 1.4)}))
 
 
+LONG = 20
+"""Passes over the images that the final network of the long regime gets for the whole budget."""
+TRAINED_ON = 45_000
+"""Images of CIFAR that aren't held out."""
+
+
+def trainable(budget: float) -> int:
+    """Multiply-accumulates of the largest network that can be trained long.
+
+    Example:
+        >>> trainable(0.015)
+        2777777
+    """
+    return int(budget * PFLOP / (6 * TRAINED_ON * LONG))
+
+
 ALL = (
     "dnm",
     "static-final",
@@ -159,13 +177,14 @@ REGIMES: Mapping[str, Regime] = {
         Regime(
             name="long",
             data=("cifar10", "cifar100"),
-            budgets=(0.03,),
+            budgets=(0.015,),
             widths=lambda _: (8,),
             model="networks:resnet-{}".format,
             recipe={"channels_last": True},
             growth=GROWTH,
             contenders=("dnm", "static-final", "static-seed"),
             grown_share=0.6,
+            max_macs=trainable,
         ),
         Regime(
             name="quick",

@@ -93,6 +93,7 @@ def _trained(
     own = {
         "model": model,
         "max_flops": job.max_flops,
+        "max_macs": REGIMES[job.regime].max_macs(job.budget) if growth else None,
         "recipe": REGIMES[job.regime].recipe | other,
         "growth": growth,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
