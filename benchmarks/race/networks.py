@@ -13,7 +13,7 @@ from neuroexapt.training.models import BasicBlock
 
 
 def resnet(num_classes: int, in_channels: int, width: int) -> nn.Module:
-    """A residual network of w, 2w and 4w channels, one block a stage; its stem halves the picture."""
+    """A residual network of w, 2w and 4w channels, one block a stage, on pictures half as large."""
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False),

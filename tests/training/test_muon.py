@@ -36,9 +36,14 @@ def test_orthogonalised_has_the_vectors_of_the_matrix_and_values_near_one(shape)
     assert ((inner.diagonal() > 0.6) & (inner.diagonal() < 1.3))[within].all()
 
 
-def test_orthogonalised_knows_no_scale_and_keeps_zero() -> None:
+@pytest.mark.parametrize("scale", [1e-36, 1e-24, 1e-4, 1e4, 1e24, 1e36])
+def test_orthogonalised_knows_no_scale(scale: float) -> None:
     matrix = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(orthogonalised(1e-4 * matrix), orthogonalised(1e4 * matrix))
+    torch.testing.assert_close(orthogonalised(scale * matrix), orthogonalised(matrix))
+
+
+def test_orthogonalised_keeps_zero() -> None:
+    matrix = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
     assert not orthogonalised(torch.zeros(3, 4)).any()
     rows = torch.cat([matrix, torch.zeros(2, 9)])  # as of newborns that nobody reads yet
     torch.testing.assert_close(orthogonalised(rows)[:4], orthogonalised(matrix))
@@ -114,6 +119,15 @@ def test_muon_leaves_out_what_has_no_gradient() -> None:
     optimizer = Muon([first, second], lr=0.1)
     trained(optimizer, first, gradients(first, 1))
     assert torch.equal(second, parameter(2, 3)) and second not in optimizer.state
+
+
+def test_muon_bears_a_layer_that_is_no_longer_heard() -> None:
+    """Its momentum decays from step to step, past where squares of it are still numbers."""
+    weight = nn.Parameter(parameter(4, 3).detach().float())
+    optimizer = Muon([weight], lr=0.01, momentum=0.6)
+    trained(optimizer, weight, [gradient.float() for gradient in gradients(weight, 1)])
+    silence = [torch.zeros_like(weight)] * 300
+    assert trained(optimizer, weight, silence).isfinite().all()
 
 
 def test_muon_that_was_copied_goes_on_and_takes_more_groups() -> None:

@@ -17,7 +17,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 """Enough to bring singular values from a hundredth of the largest up there."""
 TINY = 1e-30
-"""Norms are at least that where something is divided by them."""
+"""Sizes are at least that where something is divided by them."""
 
 
 def orthogonalised(matrix: Tensor, rounds: int = ROUNDS) -> Tensor:
@@ -37,10 +37,11 @@ def orthogonalised(matrix: Tensor, rounds: int = ROUNDS) -> Tensor:
     """
     first, third, fifth = QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    # By the largest entry first: squares of very small or large ones are 0 or infinite.
+    wide = wide / wide.abs().max().clamp_min(TINY)
     wide = wide.bfloat16() if wide.is_cuda else wide
-    wide = wide / wide.norm().clamp_min(
-        TINY
-    )  # singular values of at most 1, where the iteration works
+    # Then singular values are at most 1, where the iteration works.
+    wide = wide / wide.norm().clamp_min(TINY)
     for _ in range(rounds):
         square = wide @ wide.T
         wide = first * wide + (third * square + fifth * square @ square) @ wide
