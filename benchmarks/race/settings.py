@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from variants import CHOSEN, UNCHANGED, Variant
+from variants import CHOSEN, CHOSEN_LONG, UNCHANGED, Variant
 
 PFLOP = 1e15
 """Floating-point operations; two for each multiply-accumulate."""
@@ -129,7 +129,7 @@ def sweep(budget: float) -> tuple[int, ...]:
     return tuple(sorted({rounded(factor * centre) for factor in (0.5, 0.7, 1.0, 1.4)}))
 
 
-LONG = 20
+LONG = 40
 """Passes over the images that the final network of the long regime gets for the whole budget."""
 TRAINED_ON = 45_000
 """Images of CIFAR that aren't held out."""
@@ -140,7 +140,7 @@ def trainable(budget: float) -> int:
 
     Example:
         >>> trainable(0.015)
-        2777777
+        1388888
     """
     return int(budget * PFLOP / (6 * TRAINED_ON * LONG))
 
@@ -178,13 +178,14 @@ REGIMES: Mapping[str, Regime] = {
             name="long",
             data=("cifar10", "cifar100"),
             budgets=(0.015,),
-            widths=lambda _: (8,),
+            widths=lambda _: (6,),
             model="networks:resnet-{}".format,
             recipe={"channels_last": True},
             growth=GROWTH,
             contenders=("dnm", "static-final", "static-seed"),
             grown_share=0.6,
             max_macs=trainable,
+            chosen=CHOSEN_LONG,
         ),
         Regime(
             name="quick",

@@ -29,7 +29,7 @@ SOON: dict[str, Any] = CONNECT | {"max_edits": 12, "until": 0.1}
 PRICED: dict[str, Any] = SOON | {"kinds": ("widen", "connect"), "until": 0.15, "exchange": 0.1}
 BOTH: dict[str, Any] = EARLY | {"kinds": ("widen", "connect"), "max_edits": 12}
 ONCE: dict[str, Any] = {"until": 0.06, "pace": 3.5, "max_edits": 16}
-SPREAD: dict[str, Any] = {"every": 2, "until": 0.6}
+SPREAD: dict[str, Any] = {"every": 4, "until": 0.6}
 AT_ONCE: dict[str, Any] = {"lr": 1.0, "steps": 0}
 GRADMAX: dict[str, Any] = AT_ONCE | {"init": "gradmax"}
 RESET: dict[str, Any] = AT_ONCE | {"momentum": "reset"}
@@ -83,8 +83,8 @@ VARIANTS: Mapping[str, Variant] = {
     "second-connect-reset": Variant(SOON | {"newborns": RESET}, width=1, steps=10),
     "third-activate": Variant({"kinds": ("activate",), "until": 0.3}, width=2),
     "long": Variant(SPREAD),
-    "long-soon": Variant(SPREAD | {"every": 1}),
-    "long-wider": Variant(SPREAD | {"kinds": ("widen", "connect")}),
+    "long-soon": Variant(SPREAD | {"every": 2}),
+    "long-widen": Variant(SPREAD | {"kinds": ("widen",)}),
     "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }
 """Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
@@ -92,3 +92,5 @@ VARIANTS: Mapping[str, Variant] = {
 
 CHOSEN = VARIANTS["third-connect-soon"]
 """Raced as `dnm` by the airbench recipe."""
+CHOSEN_LONG = VARIANTS["long"]
+"""Raced as `dnm` in the long regime."""
