@@ -39,6 +39,8 @@ HEADINGS = (
 )
 TUNING = "tuning"
 """Folder of the runs by which settings were chosen; their test accuracy plays no part."""
+TICKS = (10, 20, 40, 60, 70, 80, 85, 88, 90, 92, 94, 96)
+"""Accuracies named beside the pictures, %."""
 POINTS = 60
 """At which curves are averaged over seeds."""
 
@@ -95,11 +97,12 @@ def _curves(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
             low, high = 100 * (mean - deviation), 100 * (mean + deviation)
             axes.fill_between(at, low, high, color=COLOURS[name], alpha=0.15, linewidth=0)
             test = 100 * fmean(run["test_accuracy"] for run in runs)
-            label = f"{name}: {test:.1f} % on the test images (n={len(runs)})"
+            label = f"{name}: test {test:.1f} %, n={len(runs)}"
             axes.plot([], [], color=COLOURS[name], label=label)
         axes.set(xlabel="training PFLOP, all included", ylabel="validation accuracy, %")
         axes.set_title(f"{budget:g} PFLOP", color=INK, fontsize=10)
-        axes.legend(frameon=False, fontsize=7, loc="lower right")
+        _by_errors(axes)
+        _legend(axes)
     _save(figure, path)
 
 
@@ -123,7 +126,8 @@ def _pareto(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
         for name in (name for name in COLOURS if name in raced):
             axes.scatter([], [], color=COLOURS[name], s=18, label=name)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
-    panels[0].legend(frameon=False, fontsize=7)
+        _by_errors(axes)
+    _legend(panels[0])
     _save(figure, path)
 
 
@@ -143,6 +147,25 @@ def _panels(count: int, salt: str) -> tuple[Any, list[Any]]:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK)
     return figure, list(panels[0])
+
+
+def _by_errors(axes: Any) -> None:
+    """Space accuracies by the logarithm of the error, so that the best ones don't lie together."""
+    ticks = [tick for tick in TICKS if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
+
+    def up(accuracy: np.ndarray) -> np.ndarray:
+        return -np.log(np.clip(100 - accuracy, 0.1, None))
+
+    def down(place: np.ndarray) -> np.ndarray:
+        return 100 - np.exp(-place)
+
+    axes.set_yscale("function", functions=(up, down))
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def _legend(axes: Any) -> None:
+    """Below the picture, where no line is in its way."""
+    axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
 
 
 def _save(figure: Any, path: Path) -> None:
