@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from neuroexapt import DNMConfig, DNMTrainer, LivingModel, TraceError, TrainingError
 from neuroexapt.errors import EvolutionError
+from neuroexapt.training import History
 
 EVOLVING: dict[str, Any] = {
     "growth": {"every": 9},
@@ -216,3 +217,62 @@ def test_recipe_of_a_few_settings_builds_on_the_plain_one():
     given = DNMConfig.model_validate({"recipe": {"lr": 0.05}}).recipe
     assert given == DNMConfig().recipe.model_copy(update={"lr": 0.05})
     assert given.clip_norm == 5.0
+
+
+def regression(rows: int = 256) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    inputs = torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+    targets = inputs.prod(1, keepdim=True)
+    return list(zip(inputs.split(64), targets.split(64), strict=True))
+
+
+def mlp(outputs: int = 1) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, outputs))
+
+
+def test_a_regression_grows_and_is_judged_by_its_loss() -> None:
+    growth = {"every": 2, "sensing_share": 1.0}
+    trainer = DNMTrainer(mlp(), {"growth": growth}, nn.MSELoss())
+    data = regression()
+    evolved, history, changes = trainer.train_with_dynamic_morphogenesis(data, data, epochs=8)
+    assert changes and evolved.cost().params > history[0].params
+    assert all(record.val_accuracy is None for record in history)
+    assert history.best is min(history, key=lambda record: record.val_loss)
+    assert history.best.val_loss < history[0].val_loss
+    assert History.from_list(history.to_list()).to_list() == history.to_list()
+    assert trainer.grower is not None
+    first = trainer.grower.growths[0]
+    assert first.metric_before == -history[1].val_loss
+
+
+def test_an_own_criterion_of_classes_leaves_the_accuracy_as_it_is() -> None:
+    data = batches(4)
+    config = {"growth": {"every": 2, "sensing_share": 1.0}}
+    usual = DNMTrainer(model(), config)
+    own = DNMTrainer(model(), config, lambda x, y: nn.functional.cross_entropy(x, y))
+    histories = [
+        [(record.val_accuracy, record.val_loss) for record in history]
+        for _, history, _ in (
+            trainer.train_with_dynamic_morphogenesis(data, data[:1], epochs=4)
+            for trainer in (usual, own)
+        )
+    ]
+    assert histories[0] == histories[1]
+
+
+def test_what_a_criterion_cannot_go_with_is_refused_before_training() -> None:
+    before = mlp()
+    trainer = DNMTrainer(before, EVOLVING, nn.MSELoss())
+    with pytest.raises(EvolutionError, match="judges networks by their accuracy"):
+        trainer.train_with_dynamic_morphogenesis(regression(), regression(), epochs=4)
+    for name, parameter in mlp().named_parameters():
+        assert torch.equal(parameter, before.get_parameter(name))
+    with pytest.raises(ValueError, match="a str is no criterion"):
+        DNMTrainer(mlp(), {}, "mse")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="leave label_smoothing at 0"):
+        DNMTrainer(mlp(), {"recipe": {"label_smoothing": 0.1}}, nn.MSELoss())
+
+
+def test_a_regression_without_a_criterion_is_told() -> None:
+    with pytest.raises(TrainingError, match="give DNMTrainer a criterion"):
+        DNMTrainer(mlp(2)).train_with_dynamic_morphogenesis(regression(), regression(), epochs=1)

@@ -110,12 +110,12 @@ class Terminal:
             short(record.flops),
         )
         row = Text()
-        best = record.val_accuracy > self._best
+        best = record.score > self._best
         for (name, width), cell in zip(COLUMNS, cells, strict=True):
             row.append(f"{cell:>{width}}", "bold" if name == "val acc" and best else "")
         for _, width in self._time_column():
             row.append(f"{duration(record.seconds):>{width}}", "dim")
-        self._best = max(self._best, record.val_accuracy)
+        self._best = max(self._best, record.score)
         self._name_task(record.epoch + 2)
         self._print(row)
 

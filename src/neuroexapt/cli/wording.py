@@ -58,14 +58,14 @@ def short(number: float) -> str:
     return f"{number:.{digits}f}{_PREFIXES[power]}"
 
 
-def percent(share: float) -> str:
-    """A share in percent.
+def percent(share: float | None) -> str:
+    """A share in percent, or a dash for none.
 
     Example:
         >>> percent(0.9749)
         '97.5%'
     """
-    return f"{100 * share:.1f}%"
+    return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,13 +1,14 @@
 """Dynamic Neural Morphogenesis in one call."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from torch import nn
+from torch import Tensor, nn
 
 from neuroexapt.edits import Change
-from neuroexapt.errors import EvolutionError
+from neuroexapt.errors import EvolutionError, TrainingError
 from neuroexapt.evolution.birth import MOST_SEED
 from neuroexapt.evolution.config import EvolutionConfig
 from neuroexapt.evolution.objectives import Limits
@@ -23,7 +24,8 @@ from neuroexapt.training import (
     first_batch,
     lr_factor,
 )
-from neuroexapt.training.modes import device_of
+from neuroexapt.training.loop import are_classified
+from neuroexapt.training.modes import device_of, mode
 from neuroexapt.training.recipe import PLAIN
 from neuroexapt.training.settings import explained
 
@@ -64,15 +66,18 @@ class DNMConfig(BaseModel):
 class DNMTrainer:
     """Trains a model that grows while it trains, and gives way to better ones evolved from it.
 
-    For classifiers of one input tensor with a class a sample; for all else, `Grower` in a loop of
-    your own.
+    For models of one input tensor, with one tensor of targets; for all else, `Grower` in a loop of
+    your own. Classifiers are judged by their accuracy, all others by the loss.
 
     Args:
         model: any traceable module, or a `LivingModel`.
         config: a `DNMConfig`, or a mapping with its fields.
+        criterion: outputs and targets to a mean loss, as `nn.MSELoss()`; None for the cross-entropy
+            of classes, with the recipe's label smoothing.
 
     Raises:
-        ValueError: naming the setting, if one is unknown or not allowed; or if the model is none.
+        ValueError: naming the setting, if one is unknown or not allowed; or if the model is none,
+            or the criterion.
 
     Attributes:
         grower: after training, what grew and why.
@@ -92,10 +97,24 @@ class DNMTrainer:
         ... )
         >>> len(history), len(changes) > 0
         (6, True)
+
+        A regression, which has no accuracy:
+
+        >>> batches = list(zip(x.split(64), x.prod(1, keepdim=True).split(64)))
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> trainer = DNMTrainer(net, {"growth": growth}, nn.MSELoss())
+        >>> evolved, history, changes = trainer.train_with_dynamic_morphogenesis(
+        ...     batches, batches, epochs=6
+        ... )
+        >>> history.best.val_accuracy is None, history.best.val_loss < history[0].val_loss
+        (True, True)
     """
 
     def __init__(
-        self, model: nn.Module, config: DNMConfig | Mapping[str, Any] | None = None
+        self,
+        model: nn.Module,
+        config: DNMConfig | Mapping[str, Any] | None = None,
+        criterion: Callable[[Any, Tensor], Tensor] | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
@@ -105,6 +124,17 @@ class DNMTrainer:
             self.config = DNMConfig.model_validate(given)
         except ValidationError as error:
             raise ValueError(f"the config: {explained(error, DNMConfig)}") from error
+        if criterion is not None and not callable(criterion):
+            raise ValueError(
+                f"a {type(criterion).__name__} is no criterion; give a callable that takes outputs "
+                "and targets and returns their mean loss, as nn.MSELoss()"
+            )
+        if criterion is not None and self.config.recipe.label_smoothing:
+            raise ValueError(
+                "the recipe smooths labels, which the criterion given would not; leave "
+                "label_smoothing at 0, and let the criterion do it"
+            )
+        self.criterion = criterion
         self.grower: Grower | None = None
         self.successions: list[Succession] = []
 
@@ -128,21 +158,31 @@ class DNMTrainer:
         Raises:
             TraceError: if the model can't be seen as a graph.
             DataError: if a loader yields nothing usable.
-            TrainingError: if nothing in the model is trainable, or a loss isn't finite.
-            EvolutionError: if the model passes evolution's limits, or the loader has no length;
-                before any training.
+            TrainingError: if nothing in the model is trainable, a loss isn't finite, or nothing is
+                classified and there is no criterion.
+            EvolutionError: if the model passes evolution's limits, the loader has no length, or
+                nothing is classified, which evolution goes by; before any training.
             ValueError: if `epochs` isn't positive.
         """
         if epochs < 1:
             raise ValueError(f"epochs is {epochs}; give at least 1")
         living = self._living(train_loader)
         optimizer = build_optimizer(living, self.config.recipe)
-        criterion = build_criterion(self.config.recipe)
+        criterion = self.criterion or build_criterion(self.config.recipe)
+        classified = self._classifies(living, train_loader)
         budget = self._budget(living, train_loader)
         self.grower = Grower(
             living, optimizer, criterion, budget, self.config.growth, self.config.seed
         )
-        loop = Loop(living, optimizer, criterion, self.config.recipe, epochs, grower=self.grower)
+        loop = Loop(
+            living,
+            optimizer,
+            criterion,
+            self.config.recipe,
+            epochs,
+            grower=self.grower,
+            classified=classified,
+        )
         changes: list[Change] = []
         self.successions = []
         for _, grown in loop.run(train_loader, val_loader):
@@ -155,6 +195,31 @@ class DNMTrainer:
                 self.successions.append(told)
                 changes.extend(changed)
         return living, loop.history, changes
+
+    def _classifies(self, living: LivingModel, train_loader: Iterable[Any]) -> bool:
+        """Whether there is an accuracy to go by; without a criterion of one's own there has to be.
+
+        Raises:
+            TrainingError: if there is none, and no criterion either.
+            EvolutionError: if there is none, and networks are to evolve.
+        """
+        inputs, targets = (part.to(device_of(living)) for part in first_batch(train_loader))
+        with mode(living, training=False), torch.no_grad():
+            outputs = living(inputs)
+        classified = are_classified(outputs, targets)
+        if not classified and self.criterion is None:
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise TrainingError(
+                f"outputs of shape {shape} with {targets.dtype} targets of shape "
+                f"{tuple(targets.shape)} are no classifier's; give DNMTrainer a criterion that "
+                "takes them, as nn.MSELoss(), or targets that are classes"
+            )
+        if not classified and self.config.evolution is not None:
+            raise EvolutionError(
+                "evolution judges networks by their accuracy, but these outputs and targets are no "
+                "classifier's; leave evolution out, or give targets that are classes"
+            )
+        return classified
 
     def _budget(self, living: LivingModel, train_loader: Iterable[Any]) -> Budget:
         """The budget, with evolution's limits where these are narrower.

@@ -341,5 +341,5 @@ class PerformanceBreakthroughSystem:
 
 def _values(history: Sequence[float] | History) -> list[float]:
     if isinstance(history, History):
-        return [record.val_accuracy for record in history]
+        return [record.score for record in history]
     return list(history)

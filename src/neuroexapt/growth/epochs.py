@@ -43,6 +43,7 @@ class Loop:
         training_flops: FLOPs of the training steps so far.
         other_flops: FLOPs of what else was trained meanwhile, as by evolutions.
         scaler: for float16.
+        classified: whether accuracy is counted, and growth judged by it; otherwise by the loss.
     """
 
     living: LivingModel
@@ -56,6 +57,7 @@ class Loop:
     training_flops: int = 0
     other_flops: int = 0
     scaler: torch.amp.GradScaler | None = None
+    classified: bool = True
     _lr: float = 0.0
     _counted: tuple[Any, int] | None = None
 
@@ -110,16 +112,23 @@ class Loop:
             amp=self.recipe.amp,
             scaler=self.scaler,
             clip_norm=self.recipe.clip_norm,
+            classified=self.classified,
             on_step=self._before_steps(train_loader),
         )
-        found = evaluate(self.living, val_loader, self.criterion, amp=self.recipe.amp)
+        found = evaluate(
+            self.living,
+            val_loader,
+            self.criterion,
+            amp=self.recipe.amp,
+            classified=self.classified,
+        )
         cost = self.living.cost()
         record = EpochRecord(
             epoch=self.epoch,
             train_loss=result.loss,
-            train_accuracy=result.accuracy,
+            train_accuracy=result.accuracy if self.classified else None,
             val_loss=found.loss,
-            val_accuracy=found.accuracy,
+            val_accuracy=found.accuracy if self.classified else None,
             lr=self._lr,
             flops=self.flops,
             params=cost.params,
@@ -127,14 +136,19 @@ class Loop:
             seconds=time.perf_counter() - start,
         )
         self.history.append(record)
-        return record, self._grow(train_loader, found.accuracy, found.loss)
+        return record, self._grow(train_loader, record)
 
-    def _grow(self, train_loader: Iterable[Any], accuracy: float, loss: float) -> list[Change]:
+    def _grow(self, train_loader: Iterable[Any], record: EpochRecord) -> list[Change]:
         progress = self.progress()
         if self.grower is None or progress >= 1:
             return []
         return self.grower.step(
-            train_loader, accuracy, progress, self.training_flops, loss, self.other_flops
+            train_loader,
+            record.score,
+            progress,
+            self.training_flops,
+            record.val_loss,
+            self.other_flops,
         )
 
     def _before_steps(self, train_loader: Iterable[Any]) -> Callable[[Step], bool]:

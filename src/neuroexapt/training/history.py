@@ -13,9 +13,9 @@ class EpochRecord(BaseModel):
     Attributes:
         epoch: counted from 0.
         train_loss: mean over the epoch's samples.
-        train_accuracy: 0 to 1.
+        train_accuracy: 0 to 1; None where nothing is classified.
         val_loss: mean over the validation part.
-        val_accuracy: 0 to 1.
+        val_accuracy: likewise.
         lr: learning rate of the last step.
         flops: training FLOPs spent since the run began, growth included; 2 for each
             multiply-accumulate.
@@ -29,14 +29,19 @@ class EpochRecord(BaseModel):
 
     epoch: int = Field(ge=0)
     train_loss: float
-    train_accuracy: float = Field(ge=0, le=1)
+    train_accuracy: float | None = Field(ge=0, le=1)
     val_loss: float
-    val_accuracy: float = Field(ge=0, le=1)
+    val_accuracy: float | None = Field(ge=0, le=1)
     lr: float = Field(ge=0)
     flops: int = Field(ge=0)
     params: int = Field(ge=0)
     macs: int = Field(ge=0)
     seconds: float = Field(ge=0)
+
+    @property
+    def score(self) -> float:
+        """The larger the better: the validation accuracy, or without one minus the loss."""
+        return -self.val_loss if self.val_accuracy is None else self.val_accuracy
 
 
 @final
@@ -74,8 +79,8 @@ class History(Sequence[EpochRecord]):
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch of the highest validation accuracy, the first of equals; None if empty."""
-        return max(self._records, key=lambda record: record.val_accuracy, default=None)
+        """The epoch of the highest score, the first of equals; None if empty."""
+        return max(self._records, key=lambda record: record.score, default=None)
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the records as JSON values."""

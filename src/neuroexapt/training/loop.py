@@ -42,17 +42,26 @@ class EpochResult:
 
     Attributes:
         loss: mean over the samples, each before the step that it took part in.
-        accuracy: share of them that were classified correctly, 0 to 1.
+        num_correct: how many of them were classified correctly; None where nothing is classified.
         num_samples: seen.
         num_steps: taken.
         seconds: wall-clock time.
     """
 
     loss: float
-    accuracy: float
+    num_correct: float | None
     num_samples: int
     num_steps: int
     seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the samples that were classified correctly, 0 to 1.
+
+        Raises:
+            TrainingError: if nothing is classified.
+        """
+        return _accuracy(self.num_correct, self.num_samples)
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,22 @@ class Evaluation:
 
     Attributes:
         loss: mean over the samples.
-        accuracy: share of them that are classified correctly, 0 to 1.
+        num_correct: how many of them are classified correctly; None where nothing is classified.
         num_samples: seen.
     """
 
     loss: float
-    accuracy: float
+    num_correct: float | None
     num_samples: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the samples that are classified correctly, 0 to 1.
+
+        Raises:
+            TrainingError: if nothing is classified.
+        """
+        return _accuracy(self.num_correct, self.num_samples)
 
 
 def train_epoch(
@@ -79,12 +97,14 @@ def train_epoch(
     amp: bool = False,
     scaler: torch.amp.GradScaler | None = None,
     clip_norm: float | None = None,
+    classified: bool = True,
     on_step: Callable[[Step], bool | None] | None = None,
 ) -> EpochResult:
-    """Train a classifier for one pass over a loader, and leave it in train mode.
+    """Train a model for one pass over a loader, and leave it in train mode.
 
     Args:
-        model: on any device; batches are moved there. Its outputs are of shape (B, classes, ...).
+        model: on any device; batches are moved there. A classifier's outputs are of shape
+            (B, classes, ...).
         loader: yields pairs (inputs, targets).
         optimizer: over the model's parameters.
         criterion: outputs and targets to a mean loss.
@@ -92,6 +112,8 @@ def train_epoch(
         scaler: scales the loss, so that small gradients do not vanish in float16.
         clip_norm: longest norm of all gradients together, to which longer ones are shortened; None
             for any.
+        classified: whether to count what is classified correctly; the criterion alone says what
+            outputs are otherwise.
         on_step: called after each step, as to set the next one's learning rate; returning True
             ends the epoch there, as when a budget is spent.
 
@@ -113,7 +135,7 @@ def train_epoch(
                 outputs = model(inputs)
                 loss = criterion(outputs, targets)
             value = _finite(loss, inputs, f"at step {index} of this epoch")
-            correct += num_correct(outputs.detach(), targets)
+            correct += num_correct(outputs.detach(), targets) if classified else 0.0
             _differentiate(loss, optimizer, scaler)
             if scaler is None:  # which checks by itself
                 _check_gradients(model, optimizer, inputs, value, index)
@@ -127,9 +149,8 @@ def train_epoch(
         if on_step is not None and on_step(step):
             break
     seconds = time.perf_counter() - began
-    return EpochResult(
-        loss_sum / num_samples, correct / num_samples, num_samples, num_steps, seconds
-    )
+    counted = correct if classified else None
+    return EpochResult(loss_sum / num_samples, counted, num_samples, num_steps, seconds)
 
 
 def evaluate(
@@ -139,15 +160,18 @@ def evaluate(
     *,
     amp: bool = False,
     views: Views = "plain",
+    classified: bool = True,
 ) -> Evaluation:
-    """Measure a classifier in eval mode; every module's mode is restored.
+    """Measure a model in eval mode; every module's mode is restored.
 
     Args:
-        model: on any device; batches are moved there. Its outputs are of shape (B, classes, ...).
+        model: on any device; batches are moved there. A classifier's outputs are of shape
+            (B, classes, ...).
         loader: yields pairs (inputs, targets).
         criterion: outputs and targets to a mean loss.
         amp: run in bfloat16.
         views: of each image, whose outputs are averaged.
+        classified: as for `train_epoch`.
 
     Raises:
         TrainingError: if a batch's loss is not finite: no figure would tell how good the model is.
@@ -162,9 +186,9 @@ def evaluate(
                 outputs = averaged_outputs(model, inputs, views)
                 loss = criterion(outputs, targets)
             loss_sum += _finite(loss, inputs, f"on batch {index}, in eval mode") * len(inputs)
-            correct += num_correct(outputs, targets)
+            correct += num_correct(outputs, targets) if classified else 0.0
             num_samples += len(inputs)
-    return Evaluation(loss_sum / num_samples, correct / num_samples, num_samples)
+    return Evaluation(loss_sum / num_samples, correct if classified else None, num_samples)
 
 
 def num_correct(outputs: Tensor, targets: Tensor) -> float:
@@ -181,19 +205,32 @@ def num_correct(outputs: Tensor, targets: Tensor) -> float:
     Raises:
         TrainingError: if the shapes are no classifier's.
     """
-    is_classifier = outputs.ndim > 1 and outputs.shape[1] > 1
-    if is_classifier and targets.shape == outputs.shape and _are_probabilities(targets):
-        targets = targets.argmax(1)
-    is_classifier &= targets.shape == outputs.shape[:1] + outputs.shape[2:]
-    if not is_classifier or targets.is_floating_point():
+    if not are_classified(outputs, targets):
         raise TrainingError(
             f"outputs of shape {tuple(outputs.shape)} with {targets.dtype} targets of shape "
             f"{tuple(targets.shape)} are no classifier's; outputs are (samples, classes, ...), two "
             "classes at least, and targets integers of shape (samples, ...) or probabilities of "
             "the outputs' shape"
         )
-    hits = outputs.argmax(1) == targets
+    hits = outputs.argmax(1) == (targets.argmax(1) if targets.shape == outputs.shape else targets)
     return int(hits.sum()) / hits[0].numel()
+
+
+def are_classified(outputs: Any, targets: Tensor) -> bool:
+    """Whether a model's outputs are a classifier's, and targets their classes; see `num_correct`.
+
+    Example:
+        >>> are_classified(torch.zeros(4, 3), torch.tensor([0, 2, 1, 0]))
+        True
+        >>> are_classified(torch.zeros(4, 1), torch.zeros(4, 1))
+        False
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2:
+        return False
+    if targets.shape == outputs.shape:
+        return _are_probabilities(targets)
+    by_class = targets.shape == outputs.shape[:1] + outputs.shape[2:]
+    return by_class and not targets.is_floating_point()
 
 
 def _are_probabilities(targets: Tensor) -> bool:
@@ -202,6 +239,12 @@ def _are_probabilities(targets: Tensor) -> bool:
         return False
     sums = targets.float().sum(1)
     return bool((targets >= 0).all()) and bool(((sums - 1).abs() < ROUNDING).all())
+
+
+def _accuracy(correct: float | None, num_samples: int) -> float:
+    if correct is None:
+        raise TrainingError("nothing is classified, so there is no accuracy; go by the loss")
+    return correct / num_samples
 
 
 def _finite(loss: Tensor, inputs: Tensor, where: str) -> float:
