@@ -64,6 +64,8 @@ def percent(share: float | None) -> str:
     Example:
         >>> percent(0.9749)
         '97.5%'
+        >>> percent(None)
+        '-'
     """
     return "-" if share is None else f"{100 * share:.1f}%"
 

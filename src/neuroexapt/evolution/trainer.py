@@ -168,7 +168,9 @@ class DNMTrainer:
             raise ValueError(f"epochs is {epochs}; give at least 1")
         living = self._living(train_loader)
         optimizer = build_optimizer(living, self.config.recipe)
-        criterion = self.criterion or build_criterion(self.config.recipe)
+        criterion = self.criterion
+        if criterion is None:
+            criterion = build_criterion(self.config.recipe)
         classified = self._classifies(living, train_loader)
         budget = self._budget(living, train_loader)
         self.grower = Grower(

@@ -106,7 +106,7 @@ def summarise(session: Session, best_checkpoint: str, command: str | None) -> Su
         test_accuracy=test.accuracy,
         test_loss=test.loss,
         test_views=config.recipe.views,
-        val_accuracy=loop.history[-1].score,
+        val_accuracy=loop.history[-1].score,  # runs are of classifiers
         best_val_accuracy=max(record.score for record in loop.history),
         best_checkpoint=best_checkpoint,
         params_seed=session.seed_cost.params,
