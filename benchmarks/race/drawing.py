@@ -226,13 +226,18 @@ def tuning_table(runs: Runs) -> str:
             told = [(figures(own), name, own) for name, own in contenders.items()]
             for item, name, own in sorted(told, key=lambda row: -row[0]["val_mean"]):
                 lines.append(
-                    f"| {budget:g} | {name} | {own[0]['settings']['model'].partition(':')[2]} "
+                    f"| {budget:g} | {name} | {_seed_network(own[0])} "
                     f"| {spread_percent(item, 'val_')} % | {item['n']} "
                     f"| {', '.join(sorted({run['provenance']['device'] for run in own}))} "
                     f"| {item['macs'] / 1e6:.2f} M | {fmean(len(run['edits']) for run in own):.1f} "
                     f"| {item['overhead_share']:.1%} |"
                 )
     return "\n".join(lines)
+
+
+def _seed_network(run: dict[str, Any]) -> str:
+    name = run["settings"]["model"].partition(":")[2]
+    return "`dnm`'s, as it ended" if name.endswith(".json") else name
 
 
 def _accounted(contenders: dict[str, Any]) -> str:
