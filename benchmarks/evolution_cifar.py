@@ -85,7 +85,7 @@ EVOLUTION: dict[str, Any] = {
     "num_edits": 4,
     "pruning": 0.5,
     "polish": 0.8,
-    "finalists": 3,
+    "finalists": 5,
 }
 """How networks evolve, in both arms."""
 POLICIES: Mapping[str, str] = {"evolution": "arbiter", "random_mutation": "random"}

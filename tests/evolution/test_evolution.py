@@ -263,7 +263,8 @@ def test_polish_trains_what_stands_apart_in_the_front(whole: Any) -> None:
     begin = next(i for i, record in enumerate(records) if record.phase == "polishing")
     before = {m.name: m for m in of.front(populations[begin - 1])}
     after = {m.name: m for m in populations[-1]}
-    chosen = finalists(list(before.values()), of.config.objectives, of.config.finalists)
+    config = of.config
+    chosen = finalists(list(before.values()), config.objectives, config.finalists, config.limits)
     assert sorted(after) == sorted(member.name for member in chosen)
     assert all(after[name].told["epochs"] > before[name].told["epochs"] for name in after)
 

@@ -1,24 +1,27 @@
 """Sharing out what is left of a budget."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from neuroexapt.evolution.hypervolume import hypervolume_of
 from neuroexapt.evolution.individual import Individual
-from neuroexapt.evolution.polish import APART, ROUNDS, Polish, finalists, hunger
+from neuroexapt.evolution.objectives import Limits
+from neuroexapt.evolution.polish import APART, BEYOND, ROUNDS, WORST, Polish, finalists, stakes
+from neuroexapt.evolution.selection import fronts
 
 
 def test_all_of_it_is_shared_out_but_for_what_is_no_whole_step() -> None:
     costs = {"a": 7, "b": 40, "c": 300}
-    polish = Polish.sharing(1e6, costs)
+    polish = Polish.sharing(1e6, costs, {"a": 0.2, "b": 0.1, "c": 0.7})
     spent = sum(costs[name] * steps for name, steps in polish.steps.items())
     assert 1e6 - sum(costs.values()) < spent <= 1e6
 
 
-def test_shares_leave_every_network_equally_hungry() -> None:
-    costs = {"a": 10, "b": 10_000}
-    steps = Polish.sharing(1e12, costs).steps
-    hungers = [hunger(steps[name], cost) for name, cost in costs.items()]
-    assert hungers[0] == pytest.approx(hungers[1], rel=1e-3)
+def test_shares_are_in_proportion_to_what_is_at_stake() -> None:
+    steps = Polish.sharing(1e12, {"a": 10, "b": 10_000}, {"a": 0.01, "b": 0.03}).steps
+    assert 10_000 * steps["b"] == pytest.approx(3 * 10 * steps["a"], rel=1e-3)
 
 
 def test_rounds_take_every_step_once_and_in_order() -> None:
@@ -41,7 +44,7 @@ def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
             Individual(str(i), i, str(i), scores=dict(zip(("error", *costs), row, strict=True)))
             for i, row in enumerate(scores)
         ]
-        kept = finalists(front, ("error", *costs), most=8)
+        kept = finalists(front, ("error", *costs), 8, Limits())
         near = {
             member.name: [
                 k
@@ -55,7 +58,7 @@ def test_of_networks_that_cost_the_same_the_most_accurate_is_polished() -> None:
                 assert near[member.name] == [member]
             else:
                 assert any(k.scores["error"] < member.scores["error"] for k in near[member.name])
-    assert finalists([], ("error", *costs), most=8) == []
+    assert finalists([], ("error", *costs), 8, Limits()) == []
 
 
 def of_scores(name: str, error: float, macs: float) -> Individual[str]:
@@ -69,7 +72,9 @@ def of_scores(name: str, error: float, macs: float) -> Individual[str]:
 def test_no_more_networks_are_polished_than_asked_for(most: int, expected: list[str]) -> None:
     sizes = {"a": 8.0, "b": 4.0, "c": 2.2, "d": 1.3}
     front = [of_scores(name, 1 / size, size) for name, size in sizes.items()]
-    assert [member.name for member in finalists(front, ("error", "macs"), most)] == expected
+    assert [
+        member.name for member in finalists(front, ("error", "macs"), most, Limits())
+    ] == expected
 
 
 def test_of_many_those_are_polished_that_cover_most() -> None:
@@ -78,8 +83,8 @@ def test_of_many_those_are_polished_that_cover_most() -> None:
     for _ in range(30):
         macs = (1 + 9 * torch.rand(7, generator=generator)).tolist()
         front = [of_scores(str(i), 1 / (1 + size), size) for i, size in enumerate(macs)]
-        kept = finalists(front, objectives, most=2)
-        apart = finalists(front, objectives, most=len(front))
+        kept = finalists(front, objectives, 2, Limits())
+        apart = finalists(front, objectives, len(front), Limits())
         best = min(front, key=lambda member: member.scores["error"])
         areas = {
             one.name: (best.scores["macs"] - one.scores["macs"]) * (1 - one.scores["error"])
@@ -91,5 +96,53 @@ def test_of_many_those_are_polished_that_cover_most() -> None:
 
 def test_what_costs_nothing_is_a_size_like_any_other() -> None:
     front = [of_scores("a", 0.1, 5.0), of_scores("b", 0.2, 0.0), of_scores("c", 0.3, 0.0)]
-    assert finalists(front, ("error", "macs"), most=2) == front[:2]
-    assert finalists(front, ("error", "macs"), most=1) == front[:1]
+    assert finalists(front, ("error", "macs"), 2, Limits()) == front[:2]
+    assert finalists(front, ("error", "macs"), 1, Limits()) == front[:1]
+
+
+@pytest.mark.parametrize("costs", [("macs",), ("macs", "params"), ("macs", "params", "latency_ms")])
+@pytest.mark.parametrize("limits", [Limits(), Limits(macs=90), Limits(macs=2)])
+def test_at_stake_is_what_the_hypervolume_gains(costs: tuple[str, ...], limits: Limits) -> None:
+    objectives = ("error", *costs)
+    generator = torch.Generator().manual_seed(len(costs))
+    for _ in range(20):
+        scores = torch.rand(9, len(objectives), generator=generator, dtype=torch.float64)
+        scores[:, 1:] *= 30
+        every = [
+            Individual(str(i), i, str(i), scores=dict(zip(objectives, row, strict=True)))
+            for i, row in enumerate(scores.tolist())
+        ]
+        front = fronts(every, objectives)[0]
+        most = [
+            BEYOND * max(limits.given.get(c, 0), *(m.scores[c] for m in [*front, front[0]]))
+            for c in costs
+        ]
+
+        def volume(members: list[Individual[int]], most: list[float] = most) -> float:
+            return hypervolume_of(members, objectives, [0.0] * len(objectives), [WORST, *most])
+
+        found, part = stakes(front, objectives, limits), 1e-6
+        for member in front:
+            better = replace(
+                member, scores=member.scores | {"error": member.scores["error"] * (1 - part)}
+            )
+            gain = volume([better if m is member else m for m in front]) - volume(front)
+            assert found[member.name] == pytest.approx(gain / part, rel=1e-4)
+
+
+def test_a_network_at_its_limit_is_polished_too() -> None:
+    front = [of_scores("a", 0.1, 10.0), of_scores("b", 0.2, 5.0)]
+    found = stakes(front, ("error", "macs"), Limits(macs=10))
+    assert found == pytest.approx({"a": 0.1 * 5 / 15, "b": 0.2 * 5 / 15})
+
+
+def test_without_costs_all_is_at_stake_for_the_most_accurate() -> None:
+    front = finalists(
+        [of_scores("a", 0.2, 10.0), of_scores("b", 0.1, 5.0)], ("error",), 3, Limits()
+    )
+    assert stakes(front, ("error",), Limits()) == {"b": 0.1}
+
+
+def test_without_errors_training_goes_on() -> None:
+    front = [of_scores("a", 0.0, 10.0), of_scores("b", 0.0, 5.0)]
+    assert min(stakes(front[:1], ("error", "macs"), Limits()).values()) > 0

@@ -24,7 +24,7 @@ from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, most_error, stints
 from neuroexapt.evolution.pick import Choice, pick
-from neuroexapt.evolution.polish import Polish, finalists, hunger
+from neuroexapt.evolution.polish import Polish, finalists, hunger, stakes
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
 from neuroexapt.evolution.stint import Stint, stint_flops
@@ -273,8 +273,10 @@ class MultiObjectiveArchitectureEvolution:
             objectives = self.config.objectives
             bound = self._networks(most_error(population, self.config))
             best = fronts(bound.bounded(population), objectives)[0]
-            front = finalists(best, objectives, self.config.finalists)
-            self._polish = Polish.sharing(left, {m.name: self._step_flops(m) for m in front})
+            limits = self.config.limits
+            front = finalists(best, objectives, self.config.finalists, limits)
+            costs = {member.name: self._step_flops(member) for member in front}
+            self._polish = Polish.sharing(left, costs, stakes(front, objectives, limits))
         polished = self._polished(front, networks, self._polish)
         self._polish = self._polish.after_round()
         self._note("polishing", networks, polished, (), began)

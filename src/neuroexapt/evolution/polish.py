@@ -5,21 +5,28 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from neuroexapt.evolution.hypervolume import hypervolume_of
+from neuroexapt.evolution.hypervolume import hypervolume, hypervolume_of
 from neuroexapt.evolution.individual import G, Individual
+from neuroexapt.evolution.objectives import Limits
+from neuroexapt.evolution.selection import values
 
-SHARE = 1 / 3
-"""Power of a network's cost by which its share of the compute grows. Where error falls with the
-epochs n as n^-b, a joule is worth equally much in each network at epochs in proportion to
-cost^(-1 / (1 + b)); b is about a half."""
 ROUNDS = 8
 """Into so many parts training is cut, between which a run can be stopped and resumed."""
+SHARE = 1 / 3
+"""Power of a network's cost by which its share of the compute grows while networks evolve. Where
+error falls with the epochs n as n^-b, a joule is worth equally much in each network at epochs in
+proportion to cost^(-1 / (1 + b)); b is about a half."""
 LEAST = 1e-9
 """Costs below this pass for alike."""
+LEAST_ERROR = 1e-3
+"""Errors below this pass for alike."""
 APART = 1.2
 """By more than this factor the costs of networks that are polished differ, of one kind at least."""
 WORST = 1.0
 """The largest error there is."""
+BEYOND = 1.5
+"""Networks stand for all who can afford up to so many times the limit or, without one, what the
+dearest costs: that one is for them who can afford just it, and more."""
 
 
 class Polish(BaseModel):
@@ -36,19 +43,22 @@ class Polish(BaseModel):
     done: int = 0
 
     @classmethod
-    def sharing(cls, flops: float, costs: Mapping[str, int]) -> "Polish":
-        """Share out what is left: networks that cost less get less of it, but more steps.
+    def sharing(
+        cls, flops: float, costs: Mapping[str, int], stakes: Mapping[str, float]
+    ) -> "Polish":
+        """Share out what is left.
 
         Args:
             flops: what is left.
             costs: name -> FLOPs of one step.
+            stakes: name -> what its share is in proportion to.
 
         Example:
-            >>> Polish.sharing(1800, {"small": 1, "large": 8}).steps
+            >>> Polish.sharing(1800, {"small": 1, "large": 8}, {"small": 1.0, "large": 2.0}).steps
             {'small': 600, 'large': 150}
         """
-        share = flops / sum(cost**SHARE for cost in costs.values())
-        return cls(steps={name: int(share * cost**SHARE / cost) for name, cost in costs.items()})
+        each = flops / sum(stakes[name] for name in costs)
+        return cls(steps={name: int(each * stakes[name] / cost) for name, cost in costs.items()})
 
     @property
     def finished(self) -> bool:
@@ -66,36 +76,74 @@ class Polish(BaseModel):
 
 
 def finalists(
-    front: Sequence[Individual[G]], objectives: Sequence[str], most: int
+    front: Sequence[Individual[G]], objectives: Sequence[str], most: int, limits: Limits
 ) -> list[Individual[G]]:
     """Which networks are worth polishing: few that stand for the whole front.
 
     Of those that cost about the same only the most accurate counts: two that are nearly alike come
     to nearly the same, each with half of the compute. Of what is left the most accurate is taken,
-    then one by one those that add most to the hypervolume, up to an error of 1 and the worst costs.
+    then one by one those that add most to the hypervolume, up to an error of 1 and somewhat beyond
+    the limits.
 
     Args:
         front: scored members.
         objectives: what is to become small; all but the error are costs.
         most: so many, at most.
+        limits: the most that any may cost.
 
     Returns:
         Some of the front, in its order.
     """
     ranked = sorted(front, key=lambda member: member.scores["error"])
-    apart = _standing_apart(ranked, [name for name in objectives if name != "error"])
-    kept = _covering(apart, objectives, most)
+    apart = _standing_apart(ranked, _costs(objectives))
+    kept = _covering(apart, objectives, most, limits)
     return [member for member in front if member in kept]
 
 
+def stakes(
+    front: Sequence[Individual[G]], objectives: Sequence[str], limits: Limits
+) -> dict[str, float]:
+    """How much a front's hypervolume grows with each network's training.
+
+    Who reads a front can afford some costs, and takes the most accurate network within them. The
+    costs for which a network is taken, as a share of all that count, times its error: the gain in
+    hypervolume from a part of that error less. Where errors fall as a power of the compute, the
+    same one for all networks, the hypervolume grows most if compute is shared out in proportion.
+
+    Args:
+        front: scored members, none of them beaten in all objectives.
+        objectives: what is to become small; all but the error are costs.
+        limits: the most that any may cost.
+
+    Returns:
+        Name -> a number from 0 to 1.
+
+    Example:
+        >>> front = [
+        ...     Individual(name, None, name, scores={"error": error, "macs": macs})
+        ...     for name, error, macs in [("large", 0.1, 6.0), ("small", 0.4, 3.0)]
+        ... ]
+        >>> stakes(front, ("error", "macs"), Limits(macs=8))  # 6 to 12 for 0.1, 3 to 6 for 0.4
+        {'large': 0.05, 'small': 0.1}
+    """
+    ranked = sorted(front, key=lambda member: member.scores["error"])
+    names = _costs(objectives)
+    ideal, reference = [0.0] * len(names), _most(ranked, names, limits)
+    found, before = {}, 0.0
+    for count, member in enumerate(ranked, start=1):
+        points = values(ranked[:count], names)
+        covered = hypervolume(points, ideal, reference) if names else 1.0
+        found[member.name] = (covered - before) * max(member.scores["error"], LEAST_ERROR)
+        before = covered
+    return found
+
+
 def _covering(
-    ranked: Sequence[Individual[G]], objectives: Sequence[str], most: int
+    ranked: Sequence[Individual[G]], objectives: Sequence[str], most: int, limits: Limits
 ) -> list[Individual[G]]:
     """The first, and those that add most to the hypervolume, greedily."""
-    reference = [
-        WORST if name == "error" else APART * max([LEAST, *(m.scores[name] for m in ranked)])
-        for name in objectives
-    ]
+    dearest = dict(zip(objectives, _most(ranked, objectives, limits), strict=True))
+    reference = list((dearest | {"error": WORST} if "error" in dearest else dearest).values())
     ideal = [0.0] * len(objectives)
     kept = list(ranked[:1])
     while len(kept) < min(most, len(ranked)):
@@ -106,6 +154,19 @@ def _covering(
             )
         )
     return kept
+
+
+def _costs(objectives: Sequence[str]) -> list[str]:
+    return [name for name in objectives if name != "error"]
+
+
+def _most(members: Sequence[Individual[Any]], names: Sequence[str], limits: Limits) -> list[float]:
+    """The largest costs that count."""
+    given = limits.given
+    return [
+        BEYOND * max([LEAST, given.get(name, 0.0), *(m.scores[name] for m in members)])
+        for name in names
+    ]
 
 
 def _standing_apart(ranked: Sequence[Individual[G]], costs: Sequence[str]) -> list[Individual[G]]:
