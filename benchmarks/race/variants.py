@@ -82,9 +82,11 @@ VARIANTS: Mapping[str, Variant] = {
     "early-widen-reset": Variant(EARLY | {"kinds": ("widen",), "newborns": RESET}),
     "second-connect-reset": Variant(SOON | {"newborns": RESET}, width=1, steps=10),
     "third-activate": Variant({"kinds": ("activate",), "until": 0.3}, width=2),
-    "long": Variant(SPREAD),
-    "long-soon": Variant(SPREAD | {"every": 2}),
-    "long-widen": Variant(SPREAD | {"kinds": ("widen",)}),
+    "long": Variant(SPREAD, width=1),
+    "long-soon": Variant(SPREAD | {"every": 2}, width=1),
+    "long-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=1),
+    "long-narrow": Variant(SPREAD, width=0),
+    "long-narrow-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=0),
     "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }
 """Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
