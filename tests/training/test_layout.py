@@ -1,20 +1,21 @@
-"""Where channels last gives wrong gradients, they stay first."""
+"""Where channels last gives wrong gradients, they come first."""
+
+import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from neuroexapt.runs import configure
-from neuroexapt.runs.session import build
-from neuroexapt.training import train_batches
-from neuroexapt.training.layout import suited
-from neuroexapt.training.recipe import Recipe
-
-LAST = Recipe(channels_last=True, batch_size=64)
+from neuroexapt import LivingModel, Prune
+from neuroexapt.growth.sampling import drawn
+from neuroexapt.search.loaders import in_parts
+from neuroexapt.search.undisturbed import first_samples
+from neuroexapt.training import takes_channels_last, train_epoch
+from neuroexapt.training.loaders import pairs
 
 
 @pytest.mark.parametrize(
-    ("layer", "stays_last"),
+    ("layer", "expected"),
     [
         (nn.Conv2d(4, 8, 1, stride=2), False),
         (nn.Conv2d(32, 32, 1, stride=2, groups=8), False),
@@ -23,48 +24,80 @@ LAST = Recipe(channels_last=True, batch_size=64)
         (nn.Conv2d(4, 8, 3, stride=2, padding=1), True),
     ],
 )
-def test_only_strided_1x1_convolutions_of_few_channels_keep_channels_first(layer, stays_last):
+def test_strided_1x1_convolutions_of_few_channels_do_not_take_channels_last(layer, expected):
     model = nn.Sequential(nn.Conv2d(1, 4, 3), layer)
-    assert suited(LAST, model, "cpu").channels_last is stays_last
-    assert suited(LAST, model, "cuda").channels_last
+    assert takes_channels_last(model) is expected
+    assert takes_channels_last(copy.deepcopy(model).to("meta")), "the fault is the CPU's"
 
 
 @pytest.mark.parametrize(
-    ("capability", "stays_last"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)]
+    ("capability", "expected"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)]
 )
-def test_how_many_channels_are_few_goes_by_the_registers(capability, stays_last, monkeypatch):
+def test_how_many_channels_are_few_goes_by_the_registers(capability, expected, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    model = nn.Conv2d(8, 16, 1, stride=2)
-    assert suited(LAST, model, "cpu").channels_last is stays_last
+    assert takes_channels_last(nn.Conv2d(8, 16, 1, stride=2)) is expected
 
 
-def test_a_recipe_with_channels_first_is_left_alone():
-    recipe = Recipe()
-    assert suited(recipe, nn.Conv2d(4, 8, 1, stride=2), "cpu") is recipe
-
-
-def test_gradients_of_a_narrow_shortcut_in_a_run_are_right(tmp_path, monkeypatch):
-    (tmp_path / "narrow_shortcut.py").write_text(
-        "from torch import nn\n"
-        "def net(num_classes, in_channels):\n"
-        "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3, padding=1, bias=False),\n"
-        "        nn.Conv2d(4, 8, 1, stride=2, bias=False), nn.ReLU(),\n"
-        "        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n"
+def shortcut(width: int) -> nn.Module:
+    """A network whose strided 1x1 convolution takes so many channels."""
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(width, 8, 1, stride=2, bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    config = configure(
-        {"data": "digits", "model": "narrow_shortcut:net", "epochs": 1, "recipe": LAST.model_dump()}
+
+
+def last(count: int = 2) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.randn(64, 3, 16, 16, generator=generator).to(memory_format=torch.channels_last),
+            torch.randint(5, (64,), generator=generator),
+        )
+        for _ in range(count)
+    ]
+
+
+READERS = {
+    "training": lambda model, loader: list(pairs(loader, model)),
+    "sensing": lambda model, loader: drawn(LivingModel(model, loader[0][0][:2]), loader, 2, 96),
+    "search": lambda model, loader: first_samples(loader, 96, model),
+    "search in parts": lambda model, loader: in_parts(loader, 96, 4, model),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(("width", "stays"), [(4, False), (16, True)])
+def test_batches_are_laid_out_as_the_model_takes_them(read, width, stays):
+    torch.manual_seed(0)
+    loader = last()
+    found = read(shortcut(width), loader)
+    assert [t.is_contiguous(memory_format=torch.channels_last) for t, _ in found] == (
+        [stays] * len(found)
     )
-    session = build(config)
-    assert not session.train.channels_last
-    assert not session.validation.channels_last
-    assert train_batches(session.data, LAST, seed=0).channels_last
-    images, labels = next(iter(session.train))
-    living = session.loop.living
-    loss = nn.functional.cross_entropy(living(images), labels)
-    weights = dict(living.named_parameters())["1.weight"]
-    (found,) = torch.autograd.grad(loss, weights)
-    doubled = living.double()
-    loss = nn.functional.cross_entropy(doubled(images.double()), labels)
-    (exact,) = torch.autograd.grad(loss, dict(doubled.named_parameters())["1.weight"])
-    torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-6)
+    seen = torch.cat([inputs for inputs, _ in found])
+    assert torch.equal(seen, torch.cat([inputs for inputs, _ in loader])[: len(seen)])
+
+
+def test_a_layer_that_pruning_makes_narrow_is_trained_with_channels_first():
+    torch.manual_seed(0)
+    loader = last()
+    living = LivingModel(shortcut(20), loader[0][0][:2])
+    optimizer = torch.optim.SGD(living.parameters(), lr=0.1)
+    given: list[bool] = []
+
+    def note(_: nn.Module, args: tuple[Tensor]) -> None:
+        given.append(args[0].is_contiguous(memory_format=torch.channels_last))
+
+    for expected in (True, False):
+        hook = living.get_submodule("2").register_forward_pre_hook(note)
+        train_epoch(living, loader, optimizer, nn.CrossEntropyLoss())
+        hook.remove()
+        assert given == [expected] * len(loader)
+        given.clear()
+        if expected:
+            living.apply(Prune(group="0", units=tuple(range(16)), preserving=False), optimizer)

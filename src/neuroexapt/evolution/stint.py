@@ -70,7 +70,7 @@ def train(world: World, genome: Genome, stint: Stint) -> Trained:
             genome, lambda: world.aside(lambda: stint_flops(world, living))
         )
         flops = _train(world, living, stint, per_sample)
-        known = pairs(world.batches(stint.epoch, config.calibration), world.device)
+        known = pairs(world.batches(stint.epoch, config.calibration), living)
         if config.calibration:
             recalibrate(living, [inputs for inputs, _ in known])
         found = evaluate(living, world.validation, world.criterion, amp=config.recipe.amp)
@@ -107,7 +107,7 @@ def scores(world: World, living: LivingModel, accuracy: float) -> dict[str, floa
 
 def stint_flops(world: World, living: LivingModel) -> int:
     """FLOPs of training on one sample."""
-    inputs, targets = next(pairs(world.batches(0, 1), world.device))
+    inputs, targets = next(pairs(world.batches(0, 1), living))
     return training_flops(living, (inputs, targets), world.criterion)
 
 

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -14,7 +14,9 @@ from neuroexapt.graph import Inputs, LivingModel
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.signals.pairs import checked
 from neuroexapt.signals.untouched import untouched
+from neuroexapt.training.layout import laid_out, takes_channels_last
 from neuroexapt.training.loaders import generators_kept
+from neuroexapt.training.modes import device_of
 
 FEWEST = {"arbiter": 64}
 """Policy -> samples of which it needs so many to tell a gain from noise."""
@@ -140,7 +142,8 @@ def drawn(
     Raises:
         DataError: if one of them is no batch.
     """
-    device = next(living.parameters(), torch.zeros(())).device
+    device = device_of(living)
+    layout = partial(laid_out, channels_last=takes_channels_last(living))
     found: list[Any] = []
     left = samples
     with untouched(living, device), generators_kept([loader]):
@@ -149,7 +152,7 @@ def drawn(
             if size < min(inputs.batch_size, 2):
                 break
             left -= size
-            found.append(_cut((inputs, targets), size))
+            found.append(_cut((inputs.map(layout), targets), size))
     return found
 
 

@@ -34,7 +34,6 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
-    suited,
     train_batches,
     training_flops,
     whiten_first_,
@@ -109,7 +108,7 @@ def build_evolution(
         image_size=data.image_size,
     ).to(device)
     whiten_first_(model, data)
-    recipe = suited(config.evolution.recipe, model, device)
+    recipe = config.evolution.recipe
     train = train_batches(data, recipe, seed=config.seed, device=device)
     held_out = evaluation_batches(
         data, data.validation, channels_last=recipe.channels_last, device=device

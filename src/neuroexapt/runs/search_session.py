@@ -26,7 +26,6 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
-    suited,
     train_batches,
 )
 
@@ -94,7 +93,6 @@ def build_search(
     recipe = config.search.recipe
     traced_on = first_batch(train_batches(data, recipe, seed=config.seed, device=device))[0]
     network = fresh(config, traced_on[:EXAMPLES], data.num_classes).to(device)
-    recipe = suited(recipe, network, device)
     train = train_batches(data, recipe, seed=config.seed, device=device)
     held_out = Batches(
         data.validation,

@@ -31,7 +31,6 @@ from neuroexapt.training import (
     first_batch,
     load,
     seeded,
-    suited,
     train_batches,
     whiten_first_,
 )
@@ -92,7 +91,7 @@ def build(config: GrowConfig, checkpoint: Checkpoint[Progress] | None = None) ->
         image_size=data.image_size,
     ).to(device)
     whiten_first_(model, data)
-    recipe = suited(config.recipe, model, device)
+    recipe = config.recipe
     train = train_batches(data, recipe, seed=config.seed, device=device)
     example = first_batch(train)[0][:EXAMPLES]
     seed = LivingModel(model, example)

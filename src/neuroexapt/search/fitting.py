@@ -34,7 +34,7 @@ def check_fits(
     """
     device = device_of(network)
     with untouched(network, device), mode(network, training=False), torch.no_grad():
-        inputs, targets = next(pairs(loader, device))
+        inputs, targets = next(pairs(loader, network))
         if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
             raise DataError(f"the first batch of the {name} loader holds inputs that aren't finite")
         came = f"{inputs.dtype} inputs of shape {tuple(inputs.shape)}".removeprefix("torch.")

@@ -16,7 +16,6 @@ from neuroexapt.search.expand import PARTS, Expansion, choose_place, expand
 from neuroexapt.search.loaders import in_parts
 from neuroexapt.search.record import SearchEpoch
 from neuroexapt.training import Recipe, build_optimizer
-from neuroexapt.training.modes import device_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def grow(
         number: of expansions that there were.
     """
     assert config.expansion is not None
-    batches = in_parts(val_loader, config.expansion.num_samples, PARTS, device_of(network))
+    batches = in_parts(val_loader, config.expansion.num_samples, PARTS, network)
     choice = choose_place(network, example, batches, criterion)
     if choice.after is None:
         return Grown(network, None, choice.flops)

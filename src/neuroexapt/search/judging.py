@@ -10,7 +10,6 @@ from neuroexapt.search.decisions import commit
 from neuroexapt.training import Evaluation, evaluate
 from neuroexapt.training.calibrate import calibrated, recalibrate
 from neuroexapt.training.loaders import pairs
-from neuroexapt.training.modes import device_of
 
 CALIBRATION = 8
 """Training batches that a committed network's norms are estimated on before it is judged."""
@@ -46,5 +45,5 @@ def settle(network: nn.Module, train_loader: Iterable[Any]) -> None:
 
 
 def _seen(network: nn.Module, train_loader: Iterable[Any]) -> list[Tensor]:
-    found = islice(pairs(train_loader, device_of(network)), CALIBRATION)
+    found = islice(pairs(train_loader, network), CALIBRATION)
     return [inputs for inputs, _ in found]

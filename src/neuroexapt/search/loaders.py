@@ -6,6 +6,7 @@ from itertools import count, islice
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, SequentialSampler
 
 from neuroexapt.errors import DataError
@@ -58,11 +59,11 @@ def _is_in_order(loader: Iterable[Any]) -> bool:
 
 
 def in_parts(
-    loader: Iterable[Any], num_samples: int, num_parts: int, device: torch.device
+    loader: Iterable[Any], num_samples: int, num_parts: int, network: nn.Module
 ) -> list[tuple[Any, Any]]:
     """A loader's first samples, at most so many, in parts of one size."""
     inputs, targets, seen = [], [], 0
-    for x, y in pairs(loader, device):
+    for x, y in pairs(loader, network):
         inputs.append(x)
         targets.append(y)
         seen += len(x)

@@ -155,8 +155,8 @@ def measure(
     with undisturbed(network, loaders), torch.enable_grad():
         device = device_of(network)
         _seed(device, seed)
-        train = _two_at_least(first_samples(train_loader, effort.samples, device))
-        held_out = _two_at_least(first_samples(val_loader, effort.samples, device))
+        train = _two_at_least(first_samples(train_loader, effort.samples, network))
+        held_out = _two_at_least(first_samples(val_loader, effort.samples, network))
         generator = torch.Generator().manual_seed(seed)
         draws = Draws.like(network, config, temperature, generator, final=final)
         network.train()
@@ -279,7 +279,7 @@ def _score(
     correct = 0.0
     counts: Counter[int] = Counter()
     with torch.no_grad():
-        for inputs, targets in _until(batches(loader, device_of(network)), most):
+        for inputs, targets in _until(batches(loader, network), most):
             draw()
             outputs = network(inputs)
             loss = float(criterion(outputs, targets))

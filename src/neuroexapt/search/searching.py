@@ -33,7 +33,6 @@ from neuroexapt.training import (
     train_epoch,
 )
 from neuroexapt.training.loaders import check_repeatable, pairs, tell_epoch
-from neuroexapt.training.modes import device_of
 
 _GROWS = "Only what can be traced can grow within a search: or leave growth out, by expansion=None"
 EXAMPLES = 8
@@ -147,7 +146,7 @@ class Searching:
         trained = self._train(train_loader, own, phase)
         if searching and self._is_turn(epoch):
             tell_epoch(for_alpha, PASSES * epoch)
-            for inputs, targets in pairs(for_alpha, device_of(self.network)):
+            for inputs, targets in pairs(for_alpha, self.network):
                 self._alpha_step(inputs, targets)
         if searching:
             self.temperature.after_epoch(epoch + 1)
@@ -222,7 +221,7 @@ class Searching:
 
         def between(step: Step) -> bool:
             if own is not None and step.index % self.config.alpha.every == 0:
-                inputs, targets = next(pairs(own, device_of(self.network)))
+                inputs, targets = next(pairs(own, self.network))
                 self._alpha_step(inputs, targets)
             if limit:
                 set_lr(self.weights, self.config.recipe, min(self._scheduled(phase), 1.0))

@@ -40,7 +40,7 @@ def undisturbed(network: nn.Module, loaders: Iterable[Iterable[Any]]) -> Iterato
 
 
 def first_samples(
-    loader: Iterable[Any], count: int, device: torch.device
+    loader: Iterable[Any], count: int, network: nn.Module
 ) -> list[tuple[Tensor, Tensor]]:
     """A loader's first samples, in its batches, of which the last is cut; fewer if it has no more.
 
@@ -50,7 +50,7 @@ def first_samples(
     check_repeatable(loader)
     found: list[tuple[Tensor, Tensor]] = []
     left = max(count, 2)  # norms can't go by less
-    for inputs, targets in batches(loader, device):
+    for inputs, targets in batches(loader, network):
         found.append((inputs[:left], targets[:left]))
         left -= len(inputs)
         if left < 2:
@@ -58,14 +58,14 @@ def first_samples(
     return found
 
 
-def batches(loader: Iterable[Any], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(loader: Iterable[Any], network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """A loader's batches, but those of a single sample, which norms can't go by in train mode.
 
     Raises:
         DataError: if the loader yields nothing usable.
     """
     empty = True
-    for inputs, targets in pairs(loader, device):
+    for inputs, targets in pairs(loader, network):
         if len(inputs) > 1:
             empty = False
             yield inputs, targets

@@ -7,7 +7,7 @@ from neuroexapt.training.data import DATASETS, load
 from neuroexapt.training.flops import training_flops
 from neuroexapt.training.history import EpochRecord, History
 from neuroexapt.training.images import DataSplits, ImageSet
-from neuroexapt.training.layout import suited
+from neuroexapt.training.layout import takes_channels_last
 from neuroexapt.training.loaders import first_batch
 from neuroexapt.training.loop import EpochResult, Evaluation, Step, evaluate, train_epoch
 from neuroexapt.training.models import MODELS, build_model
@@ -56,7 +56,7 @@ __all__ = [
     "lr_factor",
     "seeded",
     "set_lr",
-    "suited",
+    "takes_channels_last",
     "train_batches",
     "train_epoch",
     "training_flops",

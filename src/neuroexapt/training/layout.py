@@ -1,14 +1,11 @@
 """Whether images may lie in memory with their channels last, where a model trains."""
 
-import logging
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from neuroexapt.training.recipe import Recipe
-
-logger = logging.getLogger(__name__)
+from neuroexapt.training.modes import device_of
 
 REGISTERS = {"AVX2": 8}
 """What torch computes with on the CPU -> channels in a vector register of it."""
@@ -16,32 +13,30 @@ WIDEST = 16
 """Channels in one of AVX-512; where it isn't known what there is, that is on the safe side."""
 
 
-def suited(recipe: Recipe, model: nn.Module, device: torch.device | str) -> Recipe:
-    """Return the recipe without `channels_last` where the CPU would compute wrong gradients.
+def takes_channels_last(model: nn.Module) -> bool:
+    """Whether a model's gradients are right where images lie with their channels last.
 
     Of a 1x1 convolution with a stride and fewer input channels than a vector register holds, oneDNN
-    (3.12, in torch 2.13) writes the weights' gradient past its memory if channels are last: they
-    come out wrong, or the process ends.
+    (3.12, in torch 2.13) writes the weights' gradient past its memory on the CPU: they come out
+    wrong, or the process ends. Pruning may make a convolution such a one.
 
     Args:
-        recipe: left as it is.
-        model: that is to be trained.
-        device: where.
+        model: as it is now, where it is now.
 
     Source: https://github.com/uxlfoundation/oneDNN/issues/6035.
 
     Example:
-        >>> narrow = nn.Conv2d(4, 8, 1, stride=2)
-        >>> suited(Recipe(channels_last=True), narrow, "cpu").channels_last
+        >>> takes_channels_last(nn.Conv2d(4, 8, 1, stride=2))
         False
+        >>> takes_channels_last(nn.Conv2d(4, 8, 3, stride=2))
+        True
     """
-    if not recipe.channels_last or torch.device(device).type != "cpu":
-        return recipe
-    concerned = [name for name, module in model.named_modules() if _goes_wrong(module)]
-    if not concerned:
-        return recipe
-    logger.info("channels stay first: last, the CPU errs on strided 1x1 layers as %s", concerned[0])
-    return recipe.model_copy(update={"channels_last": False})
+    return device_of(model).type != "cpu" or not any(map(_goes_wrong, model.modules()))
+
+
+def laid_out(tensor: Tensor, *, channels_last: bool) -> Tensor:
+    """A tensor as it is, or if its channels mustn't be last, in torch's usual order."""
+    return tensor if channels_last else tensor.contiguous()
 
 
 def _goes_wrong(module: nn.Module) -> bool:

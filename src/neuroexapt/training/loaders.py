@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuroexapt.errors import DataError
+from neuroexapt.training.layout import laid_out, takes_channels_last
+from neuroexapt.training.modes import device_of
 
 
 def first_batch(loader: Iterable[Any]) -> tuple[Tensor, Tensor]:
@@ -63,14 +65,13 @@ def generators_kept(loaders: Iterable[Any]) -> Iterator[list[torch.Generator]]:
             generator.set_state(state)
 
 
-def pairs(
-    loader: Iterable[Any], device: torch.device | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a loader's batches, checked and moved to a device.
+def pairs(loader: Iterable[Any], model: nn.Module | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a loader's batches, checked and as a model takes them.
 
     Args:
         loader: yields pairs (inputs, targets) of tensors with the same number of samples.
-        device: where to; None leaves them where they are.
+        model: batches are moved to where it is, and laid out with their channels first if channels
+            last would make its gradients wrong; None leaves them as they are.
 
     Yields:
         Inputs of shape (B, ...) and targets of shape (B, ...), B at least 1.
@@ -83,12 +84,14 @@ def pairs(
             f"a {type(loader).__name__} is no loader; give what yields pairs (inputs, targets) of "
             "tensors, such as a DataLoader or a list of batches"
         )
+    device = None if model is None else device_of(model)
+    channels_last = model is None or takes_channels_last(model)
     empty = True
     for number, batch in enumerate(loader):
         empty = False
         inputs, targets = _pair(batch, number)
         yield (
-            inputs.to(device, non_blocking=True),
+            laid_out(inputs.to(device, non_blocking=True), channels_last=channels_last),
             targets.to(device, non_blocking=True),
         )
     if empty and isinstance(loader, Iterator):

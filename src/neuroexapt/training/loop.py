@@ -128,7 +128,7 @@ def train_epoch(
     model.train()
     num_samples = num_steps = 0
     loss_sum = correct = 0.0
-    for index, (inputs, targets) in enumerate(pairs(loader, device)):
+    for index, (inputs, targets) in enumerate(pairs(loader, model)):
         with buffers_kept_on_failure(model):
             half = torch.bfloat16 if scaler is None else torch.float16
             with torch.autocast(device.type, half, enabled=amp):
@@ -181,7 +181,7 @@ def evaluate(
     num_samples = 0
     loss_sum = correct = 0.0
     with mode(model, training=False), torch.inference_mode():
-        for index, (inputs, targets) in enumerate(pairs(loader, device)):
+        for index, (inputs, targets) in enumerate(pairs(loader, model)):
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 outputs = averaged_outputs(model, inputs, views)
                 loss = criterion(outputs, targets)

@@ -42,7 +42,7 @@ class Recipe(BaseModel):
         amp: train in half precision where the device gains by it.
         channels_last: lay images out in memory with the channels last, in which convolutions are
             quicker on most devices. A model that reshapes by `view` may need `reshape` instead.
-            Runs on the CPU leave them first where gradients would be wrong, see `suited`.
+            Training leaves them first where gradients would be wrong, see `takes_channels_last`.
         augment: how training images are varied.
         views: of each image when the final network is tested, see `averaged_outputs`.
     """
