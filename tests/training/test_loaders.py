@@ -2,6 +2,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from neuroexapt.errors import DataError
@@ -23,7 +24,7 @@ def test_first_batch_of_an_iterator_is_refused() -> None:
 
 
 def test_pairs_yield_all_batches_on_the_device() -> None:
-    moved = list(pairs([(INPUTS, TARGETS)] * 2, torch.device("meta")))
+    moved = list(pairs([(INPUTS, TARGETS)] * 2, nn.Linear(1, 1, device="meta")))
     assert len(moved) == 2 and all(x.is_meta and y.is_meta for x, y in moved)
 
 
