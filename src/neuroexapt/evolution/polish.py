@@ -24,9 +24,9 @@ APART = 1.2
 """By more than this factor the costs of networks that are polished differ, of one kind at least."""
 WORST = 1.0
 """The largest error there is."""
-BEYOND = 1.5
-"""Networks stand for all who can afford up to so many times the limit or, without one, what the
-dearest costs: that one is for them who can afford just it, and more."""
+BEYOND = 3.0
+"""Networks stand for all who can afford up to the limit, but at least so many times what the
+dearest costs: most look for the most accurate one, and don't count what it costs."""
 
 
 class Polish(BaseModel):
@@ -82,8 +82,7 @@ def finalists(
 
     Of those that cost about the same only the most accurate counts: two that are nearly alike come
     to nearly the same, each with half of the compute. Of what is left the most accurate is taken,
-    then one by one those that add most to the hypervolume, up to an error of 1 and somewhat beyond
-    the limits.
+    then one by one those that add most to the hypervolume, up to an error of 1 and to the limits.
 
     Args:
         front: scored members.
@@ -121,10 +120,10 @@ def stakes(
     Example:
         >>> front = [
         ...     Individual(name, None, name, scores={"error": error, "macs": macs})
-        ...     for name, error, macs in [("large", 0.1, 6.0), ("small", 0.4, 3.0)]
+        ...     for name, error, macs in [("large", 0.25, 2.0), ("small", 0.5, 1.0)]
         ... ]
-        >>> stakes(front, ("error", "macs"), Limits(macs=8))  # 6 to 12 for 0.1, 3 to 6 for 0.4
-        {'large': 0.05, 'small': 0.1}
+        >>> stakes(front, ("error", "macs"), Limits(macs=8))  # 2 to 8, 1 to 2
+        {'large': 0.1875, 'small': 0.0625}
     """
     ranked = sorted(front, key=lambda member: member.scores["error"])
     names = _costs(objectives)
@@ -163,9 +162,9 @@ def _costs(objectives: Sequence[str]) -> list[str]:
 def _most(members: Sequence[Individual[Any]], names: Sequence[str], limits: Limits) -> list[float]:
     """The largest costs that count."""
     given = limits.given
+    dearest = [max([LEAST, *(m.scores[name] for m in members)]) for name in names]
     return [
-        BEYOND * max([LEAST, given.get(name, 0.0), *(m.scores[name] for m in members)])
-        for name in names
+        max(given.get(name, 0.0), BEYOND * most) for name, most in zip(names, dearest, strict=True)
     ]
 
 
