@@ -8,7 +8,16 @@ import torch
 from neuroexapt.evolution.hypervolume import hypervolume_of
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.objectives import Limits
-from neuroexapt.evolution.polish import APART, BEYOND, ROUNDS, WORST, Polish, finalists, stakes
+from neuroexapt.evolution.polish import (
+    APART,
+    BEYOND,
+    ROUNDS,
+    WORST,
+    Polish,
+    coverage,
+    finalists,
+    hunger,
+)
 from neuroexapt.evolution.selection import fronts
 
 
@@ -19,9 +28,29 @@ def test_all_of_it_is_shared_out_but_for_what_is_no_whole_step() -> None:
     assert 1e6 - sum(costs.values()) < spent <= 1e6
 
 
-def test_shares_are_in_proportion_to_what_is_at_stake() -> None:
-    steps = Polish.sharing(1e12, {"a": 10, "b": 10_000}, {"a": 0.01, "b": 0.03}).steps
-    assert 10_000 * steps["b"] == pytest.approx(3 * 10 * steps["a"], rel=1e-3)
+def test_networks_that_cover_as_much_are_left_equally_hungry() -> None:
+    costs = {"a": 10, "b": 10_000}
+    steps = Polish.sharing(1e12, costs, {"a": 0.3, "b": 0.3}).steps
+    hungers = [hunger(steps[name], cost) for name, cost in costs.items()]
+    assert hungers[0] == pytest.approx(hungers[1], rel=1e-3)
+
+
+def test_no_other_shares_raise_the_hypervolume_more() -> None:
+    """Where training takes n^-1/2 off every error; moving compute from any to any loses."""
+    costs, covered = {"a": 7, "b": 40, "c": 300}, {"a": 0.1, "b": 0.05, "c": 0.7}
+    best = Polish.sharing(1e12, costs, covered).steps
+
+    def lost(steps: dict[str, float]) -> float:
+        return sum(covered[name] * count**-0.5 for name, count in steps.items())
+
+    for source in costs:
+        for target in costs.keys() - {source}:
+            moved = 0.01 * best[source] * costs[source]
+            other = best | {
+                source: best[source] - moved / costs[source],
+                target: best[target] + moved / costs[target],
+            }
+            assert lost(other) > lost(best)
 
 
 def test_rounds_take_every_step_once_and_in_order() -> None:
@@ -102,7 +131,9 @@ def test_what_costs_nothing_is_a_size_like_any_other() -> None:
 
 @pytest.mark.parametrize("costs", [("macs",), ("macs", "params"), ("macs", "params", "latency_ms")])
 @pytest.mark.parametrize("limits", [Limits(), Limits(macs=90), Limits(macs=2)])
-def test_at_stake_is_what_the_hypervolume_gains(costs: tuple[str, ...], limits: Limits) -> None:
+def test_coverage_is_what_the_hypervolume_gains_by_an_error_less(
+    costs: tuple[str, ...], limits: Limits
+) -> None:
     objectives = ("error", *costs)
     generator = torch.Generator().manual_seed(len(costs))
     for _ in range(20):
@@ -120,28 +151,23 @@ def test_at_stake_is_what_the_hypervolume_gains(costs: tuple[str, ...], limits: 
         def volume(members: list[Individual[int]], most: list[float] = most) -> float:
             return hypervolume_of(members, objectives, [0.0] * len(objectives), [WORST, *most])
 
-        found, part = stakes(front, objectives, limits), 1e-6
+        found, less = coverage(front, objectives, limits), 1e-6
         for member in front:
             better = replace(
-                member, scores=member.scores | {"error": member.scores["error"] * (1 - part)}
+                member, scores=member.scores | {"error": member.scores["error"] - less}
             )
             gain = volume([better if m is member else m for m in front]) - volume(front)
-            assert found[member.name] == pytest.approx(gain / part, rel=1e-4)
+            assert found[member.name] == pytest.approx(gain / less, rel=1e-4, abs=1e-8)
 
 
 def test_a_network_at_its_limit_is_polished_too() -> None:
     front = [of_scores("a", 0.1, 10.0), of_scores("b", 0.2, 5.0)]
-    found = stakes(front, ("error", "macs"), Limits(macs=10))
-    assert found == pytest.approx({"a": 0.1 * 20 / 30, "b": 0.2 * 5 / 30})
+    found = coverage(front, ("error", "macs"), Limits(macs=10))
+    assert found == pytest.approx({"a": 20 / 30, "b": 5 / 30})
 
 
-def test_without_costs_all_is_at_stake_for_the_most_accurate() -> None:
+def test_without_costs_the_most_accurate_covers_all() -> None:
     front = finalists(
         [of_scores("a", 0.2, 10.0), of_scores("b", 0.1, 5.0)], ("error",), 3, Limits()
     )
-    assert stakes(front, ("error",), Limits()) == {"b": 0.1}
-
-
-def test_without_errors_training_goes_on() -> None:
-    front = [of_scores("a", 0.0, 10.0), of_scores("b", 0.0, 5.0)]
-    assert min(stakes(front[:1], ("error", "macs"), Limits()).values()) > 0
+    assert coverage(front, ("error",), Limits()) == {"b": 1.0}

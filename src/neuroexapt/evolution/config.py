@@ -35,7 +35,7 @@ class EvolutionConfig(BaseModel):
         max_flops: training FLOPs of the whole evolution, sensing included (2 for each
             multiply-accumulate); None to evolve generation by generation only.
         polish: share of them that is for the front at the end, while the learning rate falls to 0.
-            A network gets the more of it the more the hypervolume gains by its error.
+            A network gets the more of it the more it covers of what may be afforded.
         finalists: members of the front that are polished, at most: of those that cost about the
             same only the most accurate, and of these the ones that make up most of the hypervolume.
         calibration: training batches on which norms' statistics are estimated before a network is

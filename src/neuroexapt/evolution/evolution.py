@@ -24,7 +24,7 @@ from neuroexapt.evolution.genome import Genome
 from neuroexapt.evolution.individual import Individual
 from neuroexapt.evolution.networks import Network, Networks, most_error, stints
 from neuroexapt.evolution.pick import Choice, pick
-from neuroexapt.evolution.polish import Polish, finalists, hunger, stakes
+from neuroexapt.evolution.polish import Polish, coverage, finalists, hunger
 from neuroexapt.evolution.record import GenerationRecord, MemberRecord, Phase
 from neuroexapt.evolution.selection import Selection, fronts, renewed
 from neuroexapt.evolution.stint import Stint, stint_flops
@@ -276,7 +276,7 @@ class MultiObjectiveArchitectureEvolution:
             limits = self.config.limits
             front = finalists(best, objectives, self.config.finalists, limits)
             costs = {member.name: self._step_flops(member) for member in front}
-            self._polish = Polish.sharing(left, costs, stakes(front, objectives, limits))
+            self._polish = Polish.sharing(left, costs, coverage(front, objectives, limits))
         polished = self._polished(front, networks, self._polish)
         self._polish = self._polish.after_round()
         self._note("polishing", networks, polished, (), began)

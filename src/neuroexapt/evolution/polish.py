@@ -13,13 +13,10 @@ from neuroexapt.evolution.selection import values
 ROUNDS = 8
 """Into so many parts training is cut, between which a run can be stopped and resumed."""
 SHARE = 1 / 3
-"""Power of a network's cost by which its share of the compute grows while networks evolve. Where
-error falls with the epochs n as n^-b, a joule is worth equally much in each network at epochs in
-proportion to cost^(-1 / (1 + b)); b is about a half."""
+"""Power of a network's cost by which its share of the compute grows: b / (1 + b), where what more
+training takes off the error falls with the epochs n as n^-b; b is about a half."""
 LEAST = 1e-9
 """Costs below this pass for alike."""
-LEAST_ERROR = 1e-3
-"""Errors below this pass for alike."""
 APART = 1.2
 """By more than this factor the costs of networks that are polished differ, of one kind at least."""
 WORST = 1.0
@@ -44,21 +41,34 @@ class Polish(BaseModel):
 
     @classmethod
     def sharing(
-        cls, flops: float, costs: Mapping[str, int], stakes: Mapping[str, float]
+        cls, flops: float, costs: Mapping[str, int], coverage: Mapping[str, float]
     ) -> "Polish":
-        """Share out what is left.
+        """Share out what is left, so that the hypervolume grows most.
+
+        An error that is less by some amount adds that times the coverage w to the hypervolume. If
+        training takes as much off the errors of all networks, namely n^-b after n epochs, then at
+        the best a FLOP adds equally much in each: w n^-(1 + b) / cost is equal, and shares of the
+        compute are in proportion to cost^(b / (1 + b)) w^(1 / (1 + b)).
 
         Args:
             flops: what is left.
             costs: name -> FLOPs of one step.
-            stakes: name -> what its share is in proportion to.
+            coverage: name -> as `coverage` tells it.
 
         Example:
-            >>> Polish.sharing(1800, {"small": 1, "large": 8}, {"small": 1.0, "large": 2.0}).steps
-            {'small': 600, 'large': 150}
+            >>> Polish.sharing(18, {"small": 1, "large": 8}, {"small": 0.5, "large": 0.5}).steps
+            {'small': 6, 'large': 1}
+            >>> Polish.sharing(33, {"small": 1, "large": 8}, {"small": 0.1, "large": 0.8}).steps
+            {'small': 3, 'large': 3}
+
+        Source: errors as a sum of what the size and what the training leaves, Hoffmann et al. 2022,
+        arXiv:2203.15556.
         """
-        each = flops / sum(stakes[name] for name in costs)
-        return cls(steps={name: int(each * stakes[name] / cost) for name, cost in costs.items()})
+        weights = {
+            name: cost**SHARE * coverage[name] ** (1 - SHARE) for name, cost in costs.items()
+        }
+        each = flops / sum(weights.values())
+        return cls(steps={name: int(each * weights[name] / cost) for name, cost in costs.items()})
 
     @property
     def finished(self) -> bool:
@@ -99,15 +109,12 @@ def finalists(
     return [member for member in front if member in kept]
 
 
-def stakes(
+def coverage(
     front: Sequence[Individual[G]], objectives: Sequence[str], limits: Limits
 ) -> dict[str, float]:
-    """How much a front's hypervolume grows with each network's training.
+    """For which part of all costs each network of a front is the most accurate one.
 
-    Who reads a front can afford some costs, and takes the most accurate network within them. The
-    costs for which a network is taken, as a share of all that count, times its error: the gain in
-    hypervolume from a part of that error less. Where errors fall as a power of the compute, the
-    same one for all networks, the hypervolume grows most if compute is shared out in proportion.
+    Who reads a front can afford some costs, and takes the most accurate network within them.
 
     Args:
         front: scored members, none of them beaten in all objectives.
@@ -115,15 +122,15 @@ def stakes(
         limits: the most that any may cost.
 
     Returns:
-        Name -> a number from 0 to 1.
+        Name -> share of the costs up to the limits, above 0.
 
     Example:
         >>> front = [
         ...     Individual(name, None, name, scores={"error": error, "macs": macs})
-        ...     for name, error, macs in [("large", 0.25, 2.0), ("small", 0.5, 1.0)]
+        ...     for name, error, macs in [("large", 0.1, 2.0), ("small", 0.4, 1.0)]
         ... ]
-        >>> stakes(front, ("error", "macs"), Limits(macs=8))  # 2 to 8, 1 to 2
-        {'large': 0.1875, 'small': 0.0625}
+        >>> coverage(front, ("error", "macs"), Limits(macs=8))  # from 2 to 8, from 1 to 2
+        {'large': 0.75, 'small': 0.125}
     """
     ranked = sorted(front, key=lambda member: member.scores["error"])
     names = _costs(objectives)
@@ -132,7 +139,7 @@ def stakes(
     for count, member in enumerate(ranked, start=1):
         points = values(ranked[:count], names)
         covered = hypervolume(points, ideal, reference) if names else 1.0
-        found[member.name] = (covered - before) * max(member.scores["error"], LEAST_ERROR)
+        found[member.name] = covered - before
         before = covered
     return found
 
