@@ -368,6 +368,23 @@ def test_a_budget_that_founding_spends_is_told() -> None:
         evolution(max_flops=1e5)
 
 
+def test_a_budget_without_a_generation_is_told_with_the_one_that_has_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    founding = evolution(founding=1.0)
+    founding.found()
+    of = evolution(founding=1.0, max_flops=3.4 * founding.flops, polish=0.4)
+    list(of.run())
+    assert not any(record.phase == "evolving" for record in of.history)
+    (told,) = [m for m in caplog.messages if m.startswith("no generation is evolved")]
+    enough = float(told.removesuffix(" or more").rpartition(" ")[2])
+    caplog.clear()
+    of = evolution(founding=1.0, max_flops=1.05 * enough, polish=0.4)
+    phases = [of.history[-1].phase for _, _ in zip(of.run(), range(2), strict=False)]
+    assert phases == ["founding", "evolving"]
+    assert not any(m.startswith("no generation is evolved") for m in caplog.messages)
+
+
 @pytest.mark.parametrize("times", [3.4, 5.0, 8.0])
 def test_a_budget_that_has_no_room_for_a_generation_is_kept(times: float) -> None:
     """The first generation is foreseen, as it costs many times what founding does."""

@@ -94,7 +94,18 @@ class Foresight:
             )
             return False
         due = evolved[-1] if evolved else self._generation(population)
-        return spent[-1] + due <= self.for_evolving(self._config.max_flops)
+        most = self._config.max_flops
+        fits = spent[-1] + due <= self.for_evolving(most)
+        if not fits and not evolved:
+            logger.warning(
+                "no generation is evolved: of max_flops %.2g, %.2g are for evolving, and with the "
+                "first %.2g would be spent; give %.2g or more",
+                most,
+                self.for_evolving(most),
+                spent[-1] + due,
+                (spent[-1] + due) / (1 - self._config.polish),
+            )
+        return fits
 
     @property
     def rate(self) -> float:
