@@ -87,7 +87,8 @@ Seed by seed, evolution is {ahead or "not compared yet"}
 which the race's tuning had found to pay: of the eight between the most correlated layers, ranked
 by an earlier law of the arbiter; half of the mutations prune. How many networks share the end, and
 how, was tuned for evolution, on seeds 0, 10 and 11; that five trainings share the compute equally
-was not. Evolutions
+was not. At the end, three networks shared the compute by the cube root of their costs; how much of
+the costs each covers, by which it is shared since, didn't count yet. Evolutions
 that began on a GPU went on on a CPU; each result file says from which FLOPs.
 {"With so few seeds nothing of this is settled yet." if unsettled else ""}\
 {unsure}
