@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from families import FAMILIES, LEAVES, UNTRACEABLE, Family, Untraceable, scramble_, tensors
+from sampled import each_family
 from seeding import seed_
 from torch import Tensor, fx, nn
 
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 each_mode = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 import torch
-from families import FAMILIES, Family, tensors
+from families import Family, tensors
+from sampled import families
 from seeding import seed_
 from tolerance import (
     Inputs,
@@ -43,13 +44,6 @@ from neuroexapt.edits import dump_edits, load_edits
 from neuroexapt.edits.activate import CANDIDATES, activations
 from neuroexapt.graph import Inputs as Probe
 from neuroexapt.graph import Role
-
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-# What takes long is tried on one half of the families or on the other, the longest on a quarter.
-these, those, few, others = (
-    pytest.mark.parametrize("family", FAMILIES[start::step], ids=lambda family: family.name)
-    for start, step in ((0, 2), (1, 2), (2, 4), (3, 4))
-)
 
 
 class Subject:
@@ -145,7 +139,7 @@ def share_of_learners(subject: Subject, name: str, newborns: range) -> float:
     return len(learners & set(newborns)) / len(newborns)
 
 
-@each_family
+@families(0, 2)
 def test_group_edits_preserve_in_float64(family):
     """Split, widen in two ways and prune what is still silent: on every growable group in turn."""
     subject = Subject(family)
@@ -162,7 +156,7 @@ def test_group_edits_preserve_in_float64(family):
         assert group.size == size + 2
 
 
-@these
+@families(1, 4)
 def test_group_edits_preserve_in_float32(family):
     """Likewise in float32, each edit against the outputs just before it: rounding adds up."""
     subject = Subject(family, torch.float32)
@@ -177,7 +171,7 @@ def test_group_edits_preserve_in_float32(family):
             subject.preserve(edit, check=False)
 
 
-@those
+@families(3, 4)
 def test_newborn_units_learn_at_the_first_step(family):
     """Random units may be born behind a rectifier that is shut, but not all four of them."""
     subject = Subject(family)
@@ -189,7 +183,7 @@ def test_newborn_units_learn_at_the_first_step(family):
             assert share_of_learners(subject, name, newborns) > 0, edit
 
 
-@these
+@families(1, 4)
 def test_edit_reports_the_error_that_it_makes(family):
     """Pruning live units with consent: the report is what the outputs of both models say."""
     subject = Subject(family)
@@ -209,7 +203,7 @@ def places(subject: Subject, count: int) -> list[str]:
     return subject.random.sample(names, min(count, len(names)))
 
 
-@those
+@families(1, 4)
 def test_deepen_preserves_wherever_it_is_accepted(family):
     """What it refuses, it refuses for a reason, and not because the function would change."""
     subject, changes = Subject(family), []
@@ -224,7 +218,7 @@ def test_deepen_preserves_wherever_it_is_accepted(family):
         assert any(grads[id(item.new)].any() for item in change.ancestry)
 
 
-@these
+@families(2, 4)
 def test_connect_preserves_wherever_it_is_accepted(family):
     subject, changes = Subject(family), []
     for _ in range(6):
@@ -240,7 +234,7 @@ def test_connect_preserves_wherever_it_is_accepted(family):
         assert grads[id(item.new)].any()
 
 
-@these
+@families(0, 4)
 def test_attend_preserves_wherever_it_is_accepted(family):
     subject, changes = Subject(family), []
     for name in places(subject, 3):
@@ -259,7 +253,7 @@ def test_attend_preserves_wherever_it_is_accepted(family):
         assert any(grads[id(item.new)].any() for item in change.ancestry)
 
 
-@those
+@families(3, 4)
 def test_activate_preserves_and_settles(family):
     """Activations towards every candidate in turn; back again is exact, forth is not."""
     subject = Subject(family)
@@ -293,7 +287,7 @@ def loss_of(subject: Subject):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@few
+@families(2, 4)
 def test_gradmax_preserves(family, dtype):
     subject = Subject(family, dtype)
     for name in subject.some_growable(3):
@@ -343,7 +337,7 @@ def grow(subject: Subject) -> Iterator[None]:
         yield subject.preserve(Split(group=group(), units=(0,)))
 
 
-@others
+@families(3, 4)
 def test_lineage_persists_and_replays(family):
     """Old graphs go on computing what they did, and the edits rebuild what they led to."""
     subject = Subject(family)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, Family
+from families import Family
+from sampled import each_family
 from tolerance import built, example_of
 from torch import Tensor, nn
 
@@ -21,8 +22,6 @@ from neuroexapt import (
     Widen,
 )
 from neuroexapt.graph import Role
-
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
 def living_of(family: Family) -> LivingModel:

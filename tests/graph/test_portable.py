@@ -3,17 +3,14 @@
 import io
 import pickle
 
-import pytest
 import torch
-from families import FAMILIES
+from sampled import each_family, families
 from tolerance import assert_equal_tensors, assert_same_outputs, built, example_of, outputs
 from torch import Tensor, nn
 
 from neuroexapt import Connect, LivingModel, Split, load_edits, replay
 from neuroexapt.graph.portable import graph_of, records
 from neuroexapt.graph.tracing import owner_of
-
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
 def noise(*shape: int) -> Tensor:
@@ -48,7 +45,7 @@ def assert_equal_models(ours: LivingModel, theirs: LivingModel, family) -> None:
     assert [m.training for m in ours.modules()] == [m.training for m in theirs.modules()]
 
 
-@each_family
+@families(0, 2)
 def test_pickled_model_is_the_same_and_goes_on(family):
     """Through an edit, a pickle, and another edit on both."""
     living = LivingModel(built(family), example_of(family))

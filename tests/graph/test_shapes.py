@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from families import FAMILIES
+from sampled import families
 from seeding import seed_
 from tolerance import built, example_of
 from torch import Tensor, fx, nn
@@ -59,7 +59,7 @@ def edited(living: LivingModel) -> None:
         living.apply(Prune(group=name, units=(size,)), check=False)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@families(1, 2)
 def test_shapes_after_edits_are_those_recorded_from_scratch(family):
     living = LivingModel(built(family), example_of(family))
     edited(living)

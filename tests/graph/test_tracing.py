@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from families import FAMILIES, UNTRACEABLE, StochasticDepth
+from families import UNTRACEABLE, StochasticDepth
+from sampled import each_family
 from tolerance import (
     assert_equal_tensors,
     assert_same_outputs,
@@ -25,7 +26,6 @@ from torch import Tensor, nn
 from neuroexapt import LivingModel, Split, TraceError
 from neuroexapt.graph.bymode import ByMode
 
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 each_untraceable = pytest.mark.parametrize("family", UNTRACEABLE, ids=lambda family: family.name)
 
 

@@ -81,7 +81,7 @@ def test_original_names_the_planted_causes():
 
 
 def test_improved_stays_quiet():
-    loaders = digits(batch_size=25)
+    loaders = digits(batch_size=25, count=200)
     search = trained(SearchConfig(), loaders, num_cells=1)
     found = ASOSEDiagnostics().diagnose(search, *loaders)
     assert not found.is_critical, found.with_severity("critical")

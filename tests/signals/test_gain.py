@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from families import FAMILIES, LEAVES
+from families import LEAVES
+from sampled import families
 from seeding import seed_
 from small import CRITERION, batches, model
 from torch import Tensor, nn
@@ -307,7 +308,7 @@ def test_gain_of_a_summed_loss_is_that_of_its_mean():
         assert other.gain == pytest.approx(one.gain)
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@families(0, 2)
 def test_gain_on_every_family(family):
     """All groups widened and split at once, in float64: the attached model computes the same."""
     seed_(0)

@@ -1,6 +1,6 @@
-import pytest
 import torch
 from families import FAMILIES, LEAVES, Family
+from sampled import each_family
 from seeding import seed_
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +10,6 @@ from neuroexapt.edits.base import Context
 from neuroexapt.signals import adjacent, distant_pairs, layers
 
 BY_NAME = {family.name: family for family in FAMILIES}
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
 def living(family: Family | str) -> LivingModel:

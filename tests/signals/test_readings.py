@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, LEAVES, Family, scramble_, tensors
+from sampled import each_family
 from seeding import seed_
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from neuroexapt.signals.readings import _Sensing
 
 BY_NAME = {family.name: family for family in FAMILIES}
 CRITERION = nn.CrossEntropyLoss()
-each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
 def net() -> nn.Sequential:

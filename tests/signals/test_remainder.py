@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from families import FAMILIES, LEAVES
+from families import LEAVES
+from sampled import families
 from seeding import seed_
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -63,7 +64,7 @@ def _inputs(x):
     return LivingModel(nn.Sequential(nn.Flatten()), x).example_inputs
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@families(1, 2)
 def test_remainder_on_every_family(family):
     """Each output's remainder has a mean of zero in every channel, whatever computes it."""
     seed_(0)
