@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from variants import CHOSEN, CHOSEN_LONG, UNCHANGED, Variant
+from variants import CHOSEN, CHOSEN_LONG, CHOSEN_LONGER, UNCHANGED, Variant
 
 PFLOP = 1e15
 """Floating-point operations; two for each multiply-accumulate."""
@@ -129,20 +130,20 @@ def sweep(budget: float) -> tuple[int, ...]:
     return tuple(sorted({rounded(factor * centre) for factor in (0.5, 0.7, 1.0, 1.4)}))
 
 
-LONG = 40
-"""Passes over the images that the final network of the long regime gets for the whole budget."""
+LONG, LONGER = 40, 100
+"""Passes over the images that the final network of each regime gets for the whole budget."""
 TRAINED_ON = 45_000
 """Images of CIFAR that aren't held out."""
 
 
-def trainable(budget: float) -> int:
-    """Multiply-accumulates of the largest network that can be trained long.
+def trainable(budget: float, passes: int) -> int:
+    """Multiply-accumulates of the largest network that can be trained for so many passes.
 
     Example:
-        >>> trainable(0.015)
+        >>> trainable(0.015, passes=40)
         1388888
     """
-    return int(budget * PFLOP / (6 * TRAINED_ON * LONG))
+    return int(budget * PFLOP / (6 * TRAINED_ON * passes))
 
 
 ALL = (
@@ -184,8 +185,21 @@ REGIMES: Mapping[str, Regime] = {
             growth=GROWTH,
             contenders=("dnm", "static-final", "static-seed"),
             grown_share=0.6,
-            max_macs=trainable,
+            max_macs=partial(trainable, passes=LONG),
             chosen=CHOSEN_LONG,
+        ),
+        Regime(
+            name="longer",
+            data=("cifar10", "cifar100"),
+            budgets=(0.015,),
+            widths=lambda _: (3, 4),
+            model="networks:resnet-{}".format,
+            recipe={"channels_last": True},
+            growth=GROWTH,
+            contenders=("dnm", "static-final", "static-seed"),
+            grown_share=0.6,
+            max_macs=partial(trainable, passes=LONGER),
+            chosen=CHOSEN_LONGER,
         ),
         Regime(
             name="quick",

@@ -30,6 +30,13 @@ PRICED: dict[str, Any] = SOON | {"kinds": ("widen", "connect"), "until": 0.15, "
 BOTH: dict[str, Any] = EARLY | {"kinds": ("widen", "connect"), "max_edits": 12}
 ONCE: dict[str, Any] = {"until": 0.06, "pace": 3.5, "max_edits": 16}
 SPREAD: dict[str, Any] = {"every": 4, "until": 0.6}
+UNIFORM: dict[str, Any] = {
+    "policy": "uniform",
+    "kinds": ("widen",),
+    "every": 10,
+    "until": 0.6,
+    "pace": 1.5,
+}
 AT_ONCE: dict[str, Any] = {"lr": 1.0, "steps": 0}
 GRADMAX: dict[str, Any] = AT_ONCE | {"init": "gradmax"}
 RESET: dict[str, Any] = AT_ONCE | {"momentum": "reset"}
@@ -87,6 +94,9 @@ VARIANTS: Mapping[str, Variant] = {
     "long-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=1),
     "long-narrow": Variant(SPREAD, width=0),
     "long-narrow-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=0),
+    "longer-uniform": Variant(UNIFORM, width=1),
+    "longer-uniform-late": Variant(UNIFORM | {"every": 20, "until": 0.8}, width=1),
+    "longer-widen": Variant(UNIFORM | {"policy": "arbiter"}, width=1),
     "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }
 """Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
@@ -96,3 +106,5 @@ CHOSEN = VARIANTS["third-connect-soon"]
 """Raced as `dnm` by the airbench recipe."""
 CHOSEN_LONG = VARIANTS["long"]
 """Raced as `dnm` in the long regime."""
+CHOSEN_LONGER = VARIANTS["longer-uniform"]
+"""Raced as `dnm` in the longer regime."""

@@ -37,7 +37,7 @@ def drawn_from(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("policy", ["arbiter", "random", "entropy"])
+@pytest.mark.parametrize("policy", ["arbiter", "random", "uniform", "entropy"])
 def test_grow_keeps_the_function_and_tells_what_it_did(policy: str) -> None:
     on = sensed(policy)
     x = torch.randn(4, 3, 8, 8)

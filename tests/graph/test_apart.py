@@ -220,7 +220,7 @@ def test_causal_attention_that_can_not_be_is_refused() -> None:
         living.apply(Attend(after="1", causal=True))
 
 
-@pytest.mark.parametrize("policy", ["arbiter", "breakthrough", "random"])
+@pytest.mark.parametrize("policy", ["arbiter", "breakthrough", "random", "uniform"])
 @pytest.mark.parametrize("made", [Convolved, Decoder])
 def test_grower_keeps_language_models_causal(made, policy, caplog) -> None:
     torch.manual_seed(0)

@@ -172,7 +172,7 @@ def test_latency_within_the_budget_lets_grow() -> None:
     assert grower(budget=Budget(latency_ms=1e6)).step(batches(), metric=0.1)
 
 
-@pytest.mark.parametrize("policy", ["random", "breakthrough", "papers"])
+@pytest.mark.parametrize("policy", ["random", "breakthrough", "papers", "uniform"])
 def test_blends_that_have_settled_are_ended_under_any_policy(policy: str) -> None:
     living = LivingModel(model(), batches()[0][0][:4])
     living.apply(Activate(node="4", to="silu"))

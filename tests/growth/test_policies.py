@@ -16,6 +16,7 @@ from neuroexapt import (
     Activate,
     Budget,
     EditError,
+    Grower,
     GrowthConfig,
     LivingModel,
     Prune,
@@ -477,6 +478,62 @@ def test_random_policy_connects_any_layers(monkeypatch):
         found.add(proposal.edit)
         assert len(candidates(at)) == 1
     assert len(found) > 1
+
+
+def proportional() -> LivingModel:
+    """Groups of 4, 8 and 16 channels."""
+    seed_(0)
+    layers = [
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    ]
+    return LivingModel(nn.Sequential(*layers), torch.randn(2, 3, 6, 6))
+
+
+def widened(living: LivingModel, **given: Any) -> dict[str, int]:
+    """What the uniform policy adds to each group."""
+    config = GrowthConfig(policy="uniform", **given.pop("config", {}))
+    data = [(torch.randn(8, 3, 6, 6), torch.randint(3, (8,)))]
+    at = situation(living, data, config, **given)
+    return {p.edit.group: p.edit.count for p in POLICIES["uniform"](at).proposals}
+
+
+def test_uniform_policy_keeps_proportions_and_the_pace():
+    living = proportional()
+    before = living.cost().macs
+    added = widened(living, config={"pace": 2.25})
+    assert added == {"0": 2, "1": 4, "2": 8}
+    for group, count in added.items():
+        living.apply(Widen(group=group, count=count))
+    assert 1.9 * before < living.cost().macs < 2.25 * before
+    assert widened(living, config={"pace": 1.01}) == {}
+
+
+def test_uniform_policy_widens_by_no_more_than_the_budget_and_the_share_allow():
+    living = proportional()
+    cost = living.cost()
+    close = {"budget": Budget(macs=int(1.6 * cost.macs)), "config": {"pace": 9.0}}
+    assert widened(living, **close) == {"0": 1, "1": 2, "2": 4}
+    assert widened(living, config={"pace": 9.0, "share": 0.25}) == {"0": 1, "1": 2, "2": 4}
+    assert widened(living, budget=Budget(params=cost.params)) == {}
+    assert widened(living, budget=Budget(params=cost.params // 2)) == {}
+
+
+def test_uniform_growth_goes_up_to_the_budget():
+    living = proportional()
+    budget = Budget(macs=5 * living.cost().macs)
+    data = [(torch.randn(16, 3, 6, 6), torch.randint(3, (16,))) for _ in range(4)]
+    settings = {"policy": "uniform", "every": 1, "pace": 1.6, "until": 1.0, "sensing_share": 1.0}
+    growing = Grower(living, None, CRITERION, budget, settings)
+    for epoch in range(8):
+        growing.step(data, 0.5, epoch / 8, 1e9)
+    sizes = [living.group(name).size for name in ("0", "1", "2")]
+    assert sizes[1:] == [2 * sizes[0], 4 * sizes[0]]
+    assert 0.75 * budget.macs < living.cost().macs <= budget.macs
 
 
 def test_breakthrough_policy_follows_its_strategies_in_order():

@@ -105,7 +105,7 @@ def batches() -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("policy", ["random", "papers", "breakthrough", "arbiter"])
+@pytest.mark.parametrize("policy", ["random", "papers", "breakthrough", "uniform", "arbiter"])
 def test_grower_never_edits_the_whitening(policy: str) -> None:
     living = whitened()
     filters = living.get_parameter("whitening.weight")

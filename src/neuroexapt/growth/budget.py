@@ -1,5 +1,7 @@
 """How far a network may grow."""
 
+from math import inf
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from neuroexapt.graph import Cost
@@ -36,6 +38,16 @@ class Budget(BaseModel):
         if self.macs is not None and cost.macs > self.macs:
             return f"{cost.macs:,} MACs, budget {self.macs:,}"
         return None
+
+    def room(self, cost: Cost) -> float:
+        """By what factor a network of this cost may grow in parameters and in MACs.
+
+        Example:
+            >>> Budget(params=1000, macs=6000).room(Cost(params=500, macs=2000))
+            2.0
+        """
+        limits = ((self.params, cost.params), (self.macs, cost.macs))
+        return min((most / max(now, 1) for most, now in limits if most is not None), default=inf)
 
     def spent(self, flops: float) -> bool:
         """Whether the training FLOPs are used up."""

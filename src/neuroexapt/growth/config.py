@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroexapt.growth.newborns import Newborns
 
+Policy: TypeAlias = Literal[
+    "arbiter", "papers", "entropy", "correlation", "random", "uniform", "breakthrough"
+]
 Kind: TypeAlias = Literal["split", "widen", "deepen", "connect", "attend", "activate", "prune"]
 
 
@@ -18,15 +21,17 @@ class GrowthConfig(BaseModel):
             inverted ones, of connections the eight between the most correlated layers.
             "papers", as the framework's papers have it: units of high entropy divide by chance, and
             layers whose gradients correlate are connected. "entropy", "correlation": the one or the
-            other alone, strongest first. "random": of `kinds`, any edit anywhere. "breakthrough":
-            see `PerformanceBreakthroughSystem`.
+            other alone, strongest first. "random": of `kinds`, any edit anywhere. "uniform": every
+            group is widened by the same share, as far as the pace and the budget allow.
+            "breakthrough": see `PerformanceBreakthroughSystem`.
         timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
             stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
         every: epochs between growths, at least.
         until: share of the training after which nothing grows any more, so that the last newborns
             are trained; the share is given to `Grower.step` as `progress`.
-        max_edits: edits at a time, at most (not with "papers", which has limits of its own).
-        pace: at most by so many times may the MACs grow at a time (likewise).
+        max_edits: edits at a time, at most (not with "uniform", nor with "papers", which has limits
+            of its own).
+        pace: at most by so many times may the MACs grow at a time (not with "papers").
         share: by how much of its size a group grows or shrinks in one edit (not with "papers").
         kinds: of edits that "arbiter" and "random" consider. Splits aren't among them by default:
             in three of four groups where both were tried, new units saved more than twins. The
@@ -63,9 +68,7 @@ class GrowthConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Literal["arbiter", "papers", "entropy", "correlation", "random", "breakthrough"] = (
-        "arbiter"
-    )
+    policy: Policy = "arbiter"
     timing: Literal["periodic", "plateau", "gain"] = "periodic"
     every: int = Field(default=5, ge=1)
     until: float = Field(default=0.75, gt=0, le=1)

@@ -48,10 +48,8 @@ def nominate_widening(
     share: float,
     init: Literal["random", "gradmax"] = "random",
 ) -> Iterator[Proposal]:
-    """Add new units, a share of each group, where trained weights read them."""
-    for group in growable(living):
-        if not any(is_trained(living, consumer.tensor) for consumer in group.consumers):
-            continue  # their outgoing weights would stay zero
+    """Add new units, a share of each group."""
+    for group in widenable(living):
         evidence = {"entropy": _mean(readings.entropy.get(group.name))}
         yield Proposal(Widen(group=group.name, count=_part(group, share), init=init), evidence)
 
@@ -195,6 +193,15 @@ def growable(living: LivingModel) -> list[ChannelGroup]:
         for group in living.groups
         if group.frozen is None
         and any(is_trained(living, producer.tensor) for producer in group.producers)
+    ]
+
+
+def widenable(living: LivingModel) -> list[ChannelGroup]:
+    """The growable groups that trained weights read: elsewhere outgoing weights would stay zero."""
+    return [
+        group
+        for group in growable(living)
+        if any(is_trained(living, consumer.tensor) for consumer in group.consumers)
     ]
 
 

@@ -1,5 +1,6 @@
 """Policies: each says, from what was sensed, what might change, the best first."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -7,6 +8,7 @@ from typing import TypeAlias
 
 import torch
 
+from neuroexapt.edits import Widen
 from neuroexapt.growth import nominate
 from neuroexapt.growth.arbiter import candidates, one_a_place, rank_by_worth
 from neuroexapt.growth.connections import propose_connections
@@ -69,6 +71,23 @@ def rank_at_random(situation: Situation) -> Ranking:
     )
 
 
+def rank_uniformly(situation: Situation) -> Ranking:
+    """Widen all groups by one share, so that they keep their proportions.
+
+    MACs grow about with the square of the width, so that the share is one less than the root of the
+    factor by which they may.
+    """
+    config, living = situation.config, situation.living
+    factor = min(config.pace, situation.budget.room(living.cost()))
+    share = min(math.sqrt(factor) - 1, config.share)
+    found = [
+        Proposal(Widen(group=group.name, count=count, init=config.newborns.init), {"share": share})
+        for group in nominate.widenable(living)
+        if (count := round(share * group.size)) > 0
+    ]
+    return Ranking(found, "the budget leaves no room to widen all groups alike", paced=False)
+
+
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "arbiter": rank_by_worth,
@@ -76,6 +95,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "entropy": rank_by_entropy,
         "correlation": rank_by_correlation,
         "random": rank_at_random,
+        "uniform": rank_uniformly,
         "breakthrough": propose_breakthrough,
     }
 )
