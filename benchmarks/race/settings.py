@@ -191,7 +191,7 @@ REGIMES: Mapping[str, Regime] = {
         Regime(
             name="longer",
             data=("cifar10", "cifar100"),
-            budgets=(0.015,),
+            budgets=(0.0126,),
             widths=lambda _: (3, 4),
             model="networks:resnet-{}".format,
             recipe={"channels_last": True},
