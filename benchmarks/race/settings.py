@@ -130,7 +130,7 @@ def sweep(budget: float) -> tuple[int, ...]:
     return tuple(sorted({rounded(factor * centre) for factor in (0.5, 0.7, 1.0, 1.4)}))
 
 
-LONG, LONGER = 40, 100
+LONG, LONGER = 40, 200
 """Passes over the images that the final network of each regime gets for the whole budget."""
 TRAINED_ON = 45_000
 """Images of CIFAR that aren't held out."""
@@ -191,8 +191,8 @@ REGIMES: Mapping[str, Regime] = {
         Regime(
             name="longer",
             data=("cifar10", "cifar100"),
-            budgets=(0.0126,),
-            widths=lambda _: (3, 4),
+            budgets=(0.0117,),
+            widths=lambda _: (2, 3),
             model="networks:resnet-{}".format,
             recipe={"channels_last": True},
             growth=GROWTH,

@@ -33,9 +33,9 @@ SPREAD: dict[str, Any] = {"every": 4, "until": 0.6}
 UNIFORM: dict[str, Any] = {
     "policy": "uniform",
     "kinds": ("widen",),
-    "every": 10,
+    "every": 30,
     "until": 0.6,
-    "pace": 1.5,
+    "pace": 2.25,
 }
 AT_ONCE: dict[str, Any] = {"lr": 1.0, "steps": 0}
 GRADMAX: dict[str, Any] = AT_ONCE | {"init": "gradmax"}
@@ -94,9 +94,8 @@ VARIANTS: Mapping[str, Variant] = {
     "long-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=1),
     "long-narrow": Variant(SPREAD, width=0),
     "long-narrow-widen": Variant(SPREAD | {"kinds": ("widen",)}, width=0),
-    "longer-uniform": Variant(UNIFORM, width=1),
-    "longer-uniform-late": Variant(UNIFORM | {"every": 20, "until": 0.8}, width=1),
-    "longer-widen": Variant(UNIFORM | {"policy": "arbiter"}, width=1),
+    "longer-uniform": Variant(UNIFORM),
+    "longer-widen": Variant(UNIFORM | {"policy": "arbiter"}),
     "fourth-prune": Variant({"kinds": ("prune",), "until": 0.8}, width=3),
 }
 """Name -> what is tuned and taken apart. Raced only when asked for, as `--only dnm@early`."""
