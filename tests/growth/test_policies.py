@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -529,8 +530,9 @@ def test_uniform_growth_goes_up_to_the_budget():
     data = [(torch.randn(16, 3, 6, 6), torch.randint(3, (16,))) for _ in range(4)]
     settings = {"policy": "uniform", "every": 1, "pace": 1.6, "until": 1.0, "sensing_share": 1.0}
     growing = Grower(living, None, CRITERION, budget, settings)
-    for epoch in range(8):
-        growing.step(data, 0.5, epoch / 8, 1e9)
+    for epoch in range(12):
+        growing.step(data, 0.5, epoch / 12, 1e9)
+    assert re.search(r"let all groups be widened by \d\.\d%, .* \(3 times", growing.stopped or "")
     sizes = [living.group(name).size for name in ("0", "1", "2")]
     assert sizes[1:] == [2 * sizes[0], 4 * sizes[0]]
     assert 0.75 * budget.macs < living.cost().macs <= budget.macs

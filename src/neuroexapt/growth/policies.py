@@ -85,7 +85,11 @@ def rank_uniformly(situation: Situation) -> Ranking:
         for group in nominate.widenable(living)
         if (count := round(share * group.size)) > 0
     ]
-    return Ranking(found, "the budget leaves no room to widen all groups alike", paced=False)
+    least = (
+        f"the pace and the budget let all groups be widened by {max(share, 0.0):.1%}, "
+        "which isn't one unit of any"
+    )
+    return Ranking(found, least, paced=False)
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
