@@ -1,13 +1,13 @@
 """Do small networks grow on tables as far as it pays, and no further? With `Grower` as it comes.
 
-python benchmarks/tables.py [--seeds 3] [--only TABLE]
+python benchmarks/tables.py [--seeds 3] [--only TABLE] [--arm ARM]
 
 A network of two layers of eight units is trained on each table by Adam for 60 epochs, the learning
 rate falling to zero: as it is, grown in its own loop with default settings and no budget but of
-parameters (16 times the seed's), and with four times the units. Half of the table is trained on, a
-quarter tells growth its held-out loss, and on the last quarter, at the end, the network is measured
-as it was when that was lowest. What isn't grown doesn't change with how growing goes:
-`--keep-fixed` leaves it as it was measured.
+parameters (16 times the seed's), the same with all groups widened alike, and with four times the
+units. Half of the table is trained on, a quarter tells growth its held-out loss, and on the last
+quarter, at the end, the network is measured as it was when that was lowest. `--arm` leaves the
+other ways as they were measured.
 """
 
 import argparse
@@ -137,15 +137,39 @@ def network(table: Table, width: int) -> nn.Module:
     )
 
 
-def run(table: Table, width: int, grows: bool, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Arm:
+    """A way to train.
+
+    Attributes:
+        width: units of each layer at first.
+        policy: by which it grows; None for not at all.
+    """
+
+    width: int
+    policy: str | None = None
+
+
+ARMS: Mapping[str, Arm] = {
+    "seed": Arm(WIDTH),
+    "wide": Arm(TIMES * WIDTH),
+    "grown": Arm(WIDTH, "arbiter"),
+    "uniform": Arm(WIDTH, "uniform"),
+}
+
+
+def run(table: Table, arm: Arm, seed: int) -> dict[str, Any]:
     """Train one network."""
     train, held_out, test = table.parts()
     torch.manual_seed(seed)
-    living = LivingModel(network(table, width), table.inputs[:2])
+    living = LivingModel(network(table, arm.width), table.inputs[:2])
     optimizer = torch.optim.Adam(living.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - epoch / EPOCHS)
     budget = Budget(params=ROOM * living.cost().params)
-    grower = Grower(living, optimizer, table.criterion, budget, seed=seed) if grows else None
+    grower = None
+    if arm.policy is not None:
+        config = {"policy": arm.policy}
+        grower = Grower(living, optimizer, table.criterion, budget, config, seed)
     loader = DataLoader(train, batch_size=BATCH, shuffle=True)
     best, lowest = living, math.inf
     for epoch in range(EPOCHS):
@@ -199,7 +223,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=TABLES)
-    parser.add_argument("--keep-fixed", action="store_true")
+    parser.add_argument("--arm", choices=ARMS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / "tables.json"
@@ -208,14 +232,8 @@ def main() -> None:
     for name in [args.only] if args.only else TABLES:
         table = TABLES[name]()
         known = measured.setdefault(name, {})
-        for arm, width, grows in (
-            ("seed", WIDTH, False),
-            ("wide", TIMES * WIDTH, False),
-            ("grown", WIDTH, True),
-        ):
-            if arm != "grown" and args.keep_fixed and arm in known:
-                continue
-            runs = [run(table, width, grows, seed) for seed in range(args.seeds)]
+        for arm in [args.arm] if args.arm else ARMS:
+            runs = [run(table, ARMS[arm], seed) for seed in range(args.seeds)]
             kinds = Counter(edit["kind"] for one in runs for edit in one["edits"])
             known[arm] = {
                 "test_loss": spread([one["test_loss"] for one in runs]),
