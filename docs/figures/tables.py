@@ -32,8 +32,8 @@ def tables_section(measured: dict[str, Any]) -> str:
     return f"""## Tables: small networks in a loop of one's own
 
 A network of two layers of eight units, trained by Adam for 60 epochs: as it is, with four times the
-units, and grown by `Grower` (at most 16 times the seed's parameters): by the policy `uniform`, which
-widens all layers alike, and with default settings, by which the arbiter chooses. Test
+units, and grown by `Grower` (at most 16 times the seed's parameters): by the policy `uniform`,
+which widens all layers alike, and with default settings, by which the arbiter chooses. Test
 loss of the epoch with the lowest held-out loss, and the parameters by then; mean ± standard
 deviation over {count} seeds. Epochs are equal, not compute.
 
