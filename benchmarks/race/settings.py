@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,21 @@ GROWING = ("dnm", "random-growth")
 FOLLOWING = ("static-final", "random-growth")
 """Contenders that need the result of `dnm` at the same budget and seed."""
 
+LONG_REGIME = Regime(
+    name="long",
+    data=("cifar10", "cifar100"),
+    budgets=(0.015,),
+    widths=lambda _: (3, 6),
+    model="networks:resnet-{}".format,
+    recipe={"channels_last": True},
+    growth=GROWTH,
+    contenders=("dnm", "static-final", "static-seed"),
+    grown_share=0.6,
+    max_macs=partial(trainable, passes=LONG),
+    chosen=CHOSEN_LONG,
+)
+"""Past the compute-optimal point, with a standard recipe."""
+
 REGIMES: Mapping[str, Regime] = {
     regime.name: regime
     for regime in (
@@ -175,29 +190,12 @@ REGIMES: Mapping[str, Regime] = {
             chosen=CHOSEN,
             contenders=ALL,
         ),
-        Regime(
-            name="long",
-            data=("cifar10", "cifar100"),
-            budgets=(0.015,),
-            widths=lambda _: (3, 6),
-            model="networks:resnet-{}".format,
-            recipe={"channels_last": True},
-            growth=GROWTH,
-            contenders=("dnm", "static-final", "static-seed"),
-            grown_share=0.6,
-            max_macs=partial(trainable, passes=LONG),
-            chosen=CHOSEN_LONG,
-        ),
-        Regime(
+        LONG_REGIME,
+        replace(
+            LONG_REGIME,
             name="longer",
-            data=("cifar10", "cifar100"),
             budgets=(0.0117,),
             widths=lambda _: (2, 3),
-            model="networks:resnet-{}".format,
-            recipe={"channels_last": True},
-            growth=GROWTH,
-            contenders=("dnm", "static-final", "static-seed"),
-            grown_share=0.6,
             max_macs=partial(trainable, passes=LONGER),
             chosen=CHOSEN_LONGER,
         ),
