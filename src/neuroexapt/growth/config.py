@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neuroexapt.growth.newborns import Newborns
 
-Policy: TypeAlias = Literal[
+PolicyName: TypeAlias = Literal[
     "arbiter", "papers", "entropy", "correlation", "random", "uniform", "breakthrough"
 ]
 Kind: TypeAlias = Literal["split", "widen", "deepen", "connect", "attend", "activate", "prune"]
@@ -31,7 +31,8 @@ class GrowthConfig(BaseModel):
             are trained; the share is given to `Grower.step` as `progress`.
         max_edits: edits at a time, at most (not with "uniform", nor with "papers", which has limits
             of its own).
-        pace: at most by so many times may the MACs grow at a time (not with "papers").
+        pace: at most by so many times may the MACs grow at a time (not with "papers"; about so many
+            with "uniform", which adds whole units to every group).
         share: by how much of its size a group grows or shrinks in one edit (not with "papers").
         kinds: of edits that "arbiter" and "random" consider. Splits aren't among them by default:
             in three of four groups where both were tried, new units saved more than twins. The
@@ -68,7 +69,7 @@ class GrowthConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Policy = "arbiter"
+    policy: PolicyName = "arbiter"
     timing: Literal["periodic", "plateau", "gain"] = "periodic"
     every: int = Field(default=5, ge=1)
     until: float = Field(default=0.75, gt=0, le=1)
