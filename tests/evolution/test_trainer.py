@@ -61,7 +61,7 @@ def test_trainer_refuses_what_it_cannot_do() -> None:
         ({"grow": {}}, "the config: there is no setting 'grow'; is 'growth' meant?"),
         ({"budget": {"flops": 1}}, "no setting 'budget.flops'; is 'train_flops' meant"),
         ({"recipe": {"lr": "fast"}}, "the config: recipe.lr: .* not 'fast'"),
-        (5, "the config: input should be a valid dictionary or instance of DNMConfig"),
+        (5, "the config: int was given; give DNMConfig, or a mapping"),
     ],
 )
 def test_trainer_names_the_setting_that_is_wrong(config: object, message: str) -> None:

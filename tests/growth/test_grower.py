@@ -624,6 +624,27 @@ def test_config_may_be_a_mapping() -> None:
     assert growing.step(batches(), metric=0.1)
 
 
+def test_budget_may_be_a_mapping() -> None:
+    living = LivingModel(model(), batches()[0][0][:4])
+    assert Grower(living, None, CRITERION, {"params": 99}).budget == Budget(params=99)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"budget": GrowthConfig()}, "the budget: GrowthConfig was given; give Budget,"),
+        ({"budget": 1000}, "the budget: int was given; give Budget,"),
+        ({"budget": {"params": 0}}, "the budget: params: .*greater than 0, not 0"),
+        ({"config": Budget()}, "the config: Budget was given; give GrowthConfig,"),
+        ({"config": {"evry": 2}}, "the config: there is no setting 'evry'; is 'every' meant"),
+    ],
+)
+def test_settings_that_are_none_are_refused(settings: dict[str, Any], told: str) -> None:
+    living = LivingModel(model(), batches()[0][0][:4])
+    with pytest.raises(ValueError, match=told):
+        Grower(living, None, CRITERION, **settings)
+
+
 def test_state_is_written_after_edits_of_others() -> None:
     growing = grower()
     growing.step(batches(), metric=0.1)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.errors import EvolutionError
@@ -32,7 +31,7 @@ from neuroexapt.evolution.structure import structure_key
 from neuroexapt.evolution.world import World
 from neuroexapt.graph import LivingModel
 from neuroexapt.training import build_criterion, first_batch
-from neuroexapt.training.settings import explained
+from neuroexapt.training.settings import validated
 
 SEEDS = 2**32
 """Number of seeds."""
@@ -88,10 +87,7 @@ class MultiObjectiveArchitectureEvolution:
         executor: Executor | None = None,
         criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
-        try:
-            self.config = EvolutionConfig.model_validate(config if config is not None else {})
-        except ValidationError as error:
-            raise ValueError(f"the config: {explained(error, EvolutionConfig)}") from error
+        self.config = validated(EvolutionConfig, config, "the config")
         self.seed = living_of(model, train_loader)
         self.world = World(
             self.seed,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from neuroexapt.edits import Change
@@ -27,7 +27,7 @@ from neuroexapt.training import (
 from neuroexapt.training.loop import are_classified
 from neuroexapt.training.modes import device_of, mode
 from neuroexapt.training.recipe import PLAIN
-from neuroexapt.training.settings import explained
+from neuroexapt.training.settings import validated
 
 
 class DNMConfig(BaseModel):
@@ -119,11 +119,7 @@ class DNMTrainer:
         if not isinstance(model, nn.Module):
             raise ValueError(f"a {type(model).__name__} is no model; give an nn.Module")
         self.model = model
-        given = config if config is not None else {}
-        try:
-            self.config = DNMConfig.model_validate(given)
-        except ValidationError as error:
-            raise ValueError(f"the config: {explained(error, DNMConfig)}") from error
+        self.config = validated(DNMConfig, config, "the config")
         if criterion is not None and not callable(criterion):
             raise ValueError(
                 f"a {type(criterion).__name__} is no criterion; give a callable that takes outputs "

@@ -42,6 +42,7 @@ from neuroexapt.growth.situation import Situation
 from neuroexapt.growth.telling import kept, rest, why_idle
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
+from neuroexapt.training.settings import validated
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Grower:
         seed: of every random choice.
 
     Raises:
-        ValueError: if the model is no `LivingModel`.
+        ValueError: if the model is no `LivingModel`, or a setting isn't allowed.
         EditError: if the optimiser is none.
 
     Attributes:
@@ -100,7 +101,7 @@ class Grower:
         living: LivingModel,
         optimizer: Optimizer | Iterable[Optimizer] | None,
         criterion: Callable[[Tensor, Tensor], Tensor],
-        budget: Budget | None = None,
+        budget: Budget | Mapping[str, Any] | None = None,
         config: GrowthConfig | Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -108,8 +109,8 @@ class Grower:
         several = listed(optimizer)
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else several
         self.criterion = criterion
-        self.budget = budget or Budget()
-        self.config = GrowthConfig.model_validate(config or {})
+        self.budget = validated(Budget, budget, "the budget")
+        self.config = validated(GrowthConfig, config, "the config")
         self.seed = seed
         self.growths: list[Growth] = []
         self.refusals: list[Refusal] = []

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,6 +10,35 @@ ALIKE = 0.7
 """From 0 to 1: so much alike are a name and what may be meant by it."""
 PART = 4
 """Letters from which on a name may be a part of what is meant."""
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def validated(record: type[Record], given: Any, name: str) -> Record:
+    """Settings as they are, or made of a mapping of some of them; the default ones of None.
+
+    Args:
+        record: what they are meant for.
+        given: the settings.
+        name: what they are to the user.
+
+    Raises:
+        ValueError: naming the setting that is unknown or not allowed.
+
+    Example:
+        >>> from neuroexapt.training import Recipe
+        >>> validated(Recipe, {"momentum": 0.8}, "the recipe").momentum
+        0.8
+        >>> validated(Recipe, 0.8, "the recipe")
+        Traceback (most recent call last):
+        ...
+        ValueError: the recipe: float was given; give Recipe, or a mapping of some of its fields
+    """
+    try:
+        return record.model_validate({} if given is None else given)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {explained(error, record)}") from error
 
 
 def explained(error: ValidationError, record: type[BaseModel]) -> str:
@@ -34,6 +63,9 @@ def explained(error: ValidationError, record: type[BaseModel]) -> str:
         return f"there is no setting {name!r}; {_nearest(path, record)}"
     if problem["type"] == "missing":
         return f"the setting {name!r} is missing"
+    if problem["type"] == "model_type" and not path:
+        kind = type(problem["input"]).__name__
+        return f"{kind} was given; give {record.__name__}, or a mapping of some of its fields"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = problem["input"]
