@@ -210,7 +210,7 @@ def test_refusal_of_an_edit_that_would_change_the_function_is_visible(
         assert growing.step(batches(), metric=0.1) == []
     assert {refusal.cause for refusal in growing.refusals} == {"preservation"}
     macs = growing.living.cost().macs
-    assert growing.flops == 2 * 2 * macs * 64 + len(growing.refusals) * one_check(macs, 32)
+    assert growing.flops == 2 * 2 * macs * 64 + len(growing.refusals) * one_check(growing.living)
     for refusal in growing.refusals:
         assert refusal.max_error > 1e-4
         assert f"would change the model's output by {refusal.max_error:.1e}" in refusal.reason

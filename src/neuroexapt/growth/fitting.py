@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 
 from neuroexapt.edits import AnyEdit, Change, Split, Widen
-from neuroexapt.graph import Cost
+from neuroexapt.graph import Cost, LivingModel
+from neuroexapt.graph.inputs import probe_size
 from neuroexapt.graph.latency import RUNS
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.proposal import Proposal
@@ -68,9 +69,9 @@ def check_flops(change: Change, samples: int) -> int:
     return 2 * 2 * runs * samples * (change.macs_before + change.macs_after)
 
 
-def one_check(macs: int, samples: int) -> int:
+def one_check(living: LivingModel) -> int:
     """FLOPs of checking an edit that hardly changes the model's size, in float64."""
-    return 2 * 2 * 2 * samples * 2 * macs
+    return 2 * 2 * 2 * probe_size(living.example_inputs) * 2 * living.cost().macs
 
 
 def timing_flops(macs: int) -> int:

@@ -2,40 +2,30 @@
 
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from neuroexapt.edits import AnyEdit, Change
+from neuroexapt.edits import Change
 from neuroexapt.edits.base import listed
 from neuroexapt.edits.carry import check_optimizers
-from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
-from neuroexapt.graph.inputs import probe_size
 from neuroexapt.growth.ages import Ages
+from neuroexapt.growth.applying import Setting, attempts
 from neuroexapt.growth.budget import Budget
 from neuroexapt.growth.config import GrowthConfig
 from neuroexapt.growth.course import Course
 from neuroexapt.growth.division import as_living
 from neuroexapt.growth.evidence import Look
-from neuroexapt.growth.fitting import (
-    Room,
-    check_flops,
-    num_units,
-    one_check,
-    scaled_down,
-    shrinking,
-    timing_flops,
-)
+from neuroexapt.growth.fitting import one_check
 from neuroexapt.growth.forecast import learnt_scales
 from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import ranked
-from neuroexapt.growth.proposal import Proposal, Ranking
+from neuroexapt.growth.proposal import Ranking
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
 from neuroexapt.growth.sampling import Sampling, Scope, allowance, drawn
 from neuroexapt.growth.situation import Situation
@@ -50,8 +40,6 @@ MOST_LOOKS = 16
 """Looks that are remembered."""
 YOUNG = 4
 """Looks, as far apart as the configuration says, that a blend is given to find its amount."""
-TRIES = 3
-"""Proposals that are looked at for each edit that may be made."""
 
 
 class Grower:
@@ -196,7 +184,7 @@ class Grower:
         share = allowance(self.config, train_flops, progress)
         left = (self.budget.train_flops or math.inf) - train_flops - other_flops
         most_flops, first = min(share, left), not self.growths and share < left
-        macs, check = self.living.cost().macs, self._one_check()
+        macs, check = self.living.cost().macs, one_check(self.living)
         scope = self._sampling.beside_checks(most_flops - self.flops, macs, check, first)
         if scope is None and left < share:
             self._close(metric)
@@ -205,10 +193,6 @@ class Grower:
             return self._wait()
         self._close(metric)
         return self._grow(train_loader, metric, scope, most_flops, is_last=left < share)
-
-    def _one_check(self) -> int:
-        """FLOPs of checking an edit that hardly changes the model's size."""
-        return one_check(self.living.cost().macs, probe_size(self.living.example_inputs))
 
     def give_way(self, changes: Iterable[Change], metric: float) -> None:
         """Go on with weights that this training didn't lead to, as those of a better network.
@@ -276,34 +260,31 @@ class Grower:
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
         epoch = self._course.epoch
-        unfit = [
+        refusals = [
             Refusal.unfit(edit, reason, epoch)  # type: ignore[arg-type]
             for edit, reason in ranking.refused
         ]
-        refusals: list[Refusal] = []
-        most = self.living.cost().macs * self.config.pace if ranking.paced else math.inf
-        limit = self.config.max_edits if ranking.paced else len(ranking.proposals)
-        # Whole edits first: of one that there is no room for, a part may be worth less than others.
-        queue = deque((p, [p.edit]) for p in ranking.proposals[: TRIES * limit])
-        while queue and len(changes) < limit:
-            proposal, sizes = queue.popleft()
-            macs = self.living.cost().macs
-            takes = self._one_check() + loss.expected(proposal.edit, macs)
-            if (changes or is_last) and self.flops + takes > most_flops:
-                break
-            outcome = self._try(proposal, sizes, metric, most, loss)
-            parts = self._parts(proposal) if sizes == [proposal.edit] else []
-            if parts and (outcome is None or _is_for_size(outcome)):
-                queue.append((proposal, parts))
-            elif isinstance(outcome, Refusal):
-                level = logging.WARNING if outcome.cause == "preservation" else logging.INFO
-                logger.log(level, "refused: %s: %s", proposal.edit, outcome.reason)
-                refusals.append(outcome)
-            elif outcome is not None:
-                changes.append(outcome)
+        tried: list[Refusal] = []
+        setting = Setting(
+            self.living,
+            self.optimizer,
+            self.budget,
+            self.config,
+            self.seed + epoch,
+            epoch,
+            loss,
+        )
+        for attempt in attempts(ranking, setting, most_flops - self.flops, is_last):
+            self.flops += attempt.flops
+            if attempt.refusal is not None:
+                tried.append(attempt.refusal)
+            if attempt.change is not None:
+                self.nursery.admit(attempt.change)
+                self.growths.append(Growth.of(attempt.change, epoch, attempt.proposal, metric))
+                changes.append(attempt.change)
         self._ages.see(len(self.living.edits), epoch)
-        self.refusals += [*unfit, *refusals]
-        self._conclude(changes, refusals, ranking)
+        self.refusals += [*refusals, *tried]
+        self._conclude(changes, tried, ranking)
         return changes
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:
@@ -342,56 +323,6 @@ class Grower:
         self._sampling.learn(spent, readings.num_samples, self.living.cost().macs, scope)
         self.flops += spent
         return ranking, SensedLoss(data, self.criterion)
-
-    def _parts(self, proposal: Proposal) -> list[AnyEdit]:
-        """Smaller forms of it, as far as they're predicted to save enough."""
-        whole = num_units(proposal.edit)
-        least = self.config.min_saving / proposal.predicted if proposal.predicted else 0
-        return [part for part in shrinking(proposal.edit) if num_units(part) > least * whole][1:]
-
-    def _try(
-        self,
-        proposal: Proposal,
-        sizes: Sequence[AnyEdit],
-        metric: float,
-        most_macs: float,
-        loss: SensedLoss,
-    ) -> Change | Refusal | None:
-        """Apply one proposal in the first of the sizes that fits.
-
-        Returns:
-            The change; why it isn't possible; or None if only the pace stands against it.
-        """
-        seed, samples = self.seed + self._course.epoch, probe_size(self.living.example_inputs)
-        refusal: Refusal | None = None
-        for smaller in sizes:
-            room, before = Room(self.budget, most_macs, self.living.cost()), loss.flops
-            if self.budget.latency_ms is not None:
-                self.flops += timing_flops(self.living.cost().macs)
-            try:
-                change = self.living.apply(
-                    smaller,
-                    self.optimizer,
-                    seed,
-                    limit=room,
-                    max_latency_ms=self.budget.latency_ms,
-                    **loss.needed(smaller),
-                )
-            except EditError as error:
-                self.flops += loss.flops - before
-                told = Refusal.of(error, proposal.edit, self._course.epoch)
-                if isinstance(error, PreservationError):
-                    self.flops += self._one_check()
-                if not isinstance(error, LimitError):
-                    return told
-                refusal = None if room.only_pace else told
-                continue
-            self.flops += check_flops(change, samples) + loss.flops - before
-            self.nursery.admit(change)
-            expected = proposal if smaller is proposal.edit else scaled_down(proposal, change)
-            self.growths.append(Growth.of(change, self._course.epoch, expected, metric))
-            return change
-        return refusal
 
     def _conclude(self, changes: list[Change], refusals: list[Refusal], ranking: Ranking) -> None:
         """End growth if it is time.
@@ -472,11 +403,6 @@ class Grower:
         self.nursery.load_state_dict(state["nursery"], self.living)
         self.growths = [Growth.model_validate(record) for record in state["growths"]]
         self.refusals = [Refusal.model_validate(record) for record in state["refusals"]]
-
-
-def _is_for_size(outcome: Change | Refusal) -> bool:
-    """Whether an edit was refused because it would make the model too large."""
-    return isinstance(outcome, Refusal) and outcome.cause == "budget"
 
 
 def _number(name: str, value: Any) -> float:
