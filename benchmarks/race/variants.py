@@ -69,6 +69,7 @@ VARIANTS: Mapping[str, Variant] = {
     "third-correlation": Variant(CONNECT | {"policy": "correlation"}, width=2),
     "third-connect-fast": Variant(CONNECT | {"newborns": {"lr": 3.0, "steps": 100}}, width=2),
     "first-connect": Variant(CONNECT, width=0),
+    "first-connect-soon": Variant(SOON, width=0, steps=10),
     "second-connect": Variant(CONNECT, width=1),
     "fourth-connect": Variant(CONNECT, width=3),
     "second-connect-soon": Variant(SOON, width=1, steps=10),
