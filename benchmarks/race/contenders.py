@@ -20,6 +20,8 @@ CONTENDERS: Mapping[str, Contender] = {
     "aso-se-improved": aso_se_search,
     "gromo": gromo,
 }
+VARYING = ("dnm", "static-final")
+"""Contenders of which there are variants."""
 SWEEP = "static-tuned"
 """Stands for all widths of the sweep; the best is known when all were run."""
 
@@ -31,14 +33,14 @@ def measured(job: Job, place: Place) -> dict[str, Any]:
         SystemExit: if there is no such contender or variant.
     """
     name, _, variant = job.contender.partition("@")
-    if variant and (name != "dnm" or variant not in VARIANTS):
+    if variant and (name not in VARYING or variant not in VARIANTS):
         raise SystemExit(f"there is no {job.contender}; variants of dnm are {', '.join(VARIANTS)}")
     if name.startswith("static-w") and name.removeprefix("static-w").isdecimal():
         return static_width(job, place)
     if name not in CONTENDERS:
         raise SystemExit(
             f"there is no contender {name!r}; there are {', '.join((*CONTENDERS, SWEEP))}, "
-            "static-wWIDTH and dnm@VARIANT"
+            "static-wWIDTH, dnm@VARIANT and static-final@VARIANT"
         )
     return CONTENDERS[name](job, place)
 

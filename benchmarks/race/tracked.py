@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ def static_width(job: Job, place: Place) -> dict[str, Any]:
 
 
 def static_final(job: Job, place: Place) -> dict[str, Any]:
-    """The architecture that `dnm` ended with, from scratch."""
+    """The architecture that `dnm`, or a variant of it, ended with, from scratch."""
     architecture = (place.runs / f"{job.name}.architecture.json").absolute()
     followed = _followed(job, place)
     edits = [item["edit"] for item in followed["edits"]]
-    write_architecture(architecture, _seed_model(job), edits)
+    write_architecture(architecture, followed["settings"]["model"], edits)
     outcome = _trained(job, place, f"networks:{architecture}", False)
     _check_same(outcome, followed)
     architecture.unlink()
@@ -62,8 +63,9 @@ def random_growth(job: Job, place: Place) -> dict[str, Any]:
 
 def _followed(job: Job, place: Place) -> dict[str, Any]:
     """The result of `dnm` that a contender is made from."""
-    assert job.contender in FOLLOWING, "only these are made from another's result"
-    return read(Job(job.regime, job.data, job.budget, "dnm", job.seed), place)
+    name, at, variant = job.contender.partition("@")
+    assert name in FOLLOWING, "only these are made from another's result"
+    return read(replace(job, contender=f"dnm{at}{variant}"), place)
 
 
 def _seed_model(job: Job) -> str:
