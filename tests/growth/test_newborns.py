@@ -247,6 +247,23 @@ def test_newborns_by_gradients_leave_more_to_be_learnt_than_random_ones() -> Non
     assert passes == 6 * 6 * change.macs_after * len(X), "six passes, of six FLOPs a MAC"
 
 
+def test_newborns_by_gradients_come_through_batch_norms_whose_averages_stay() -> None:
+    torch.manual_seed(0)
+    net = LivingModel(
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)).double(),
+        X[:2],
+    )
+    config = GrowthConfig(
+        policy="random", every=1, kinds=("widen",), newborns=Newborns(init="gradmax")
+    )
+    growing = Grower(net, None, nn.functional.mse_loss, config=config)
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    (change,) = growing.step([(X, Y)], metric=0.0)
+    assert change.edit == Widen(group="0", count=2, init="gradmax")
+    for name, buffer in net.named_buffers():
+        torch.testing.assert_close(buffer[:3] if buffer.ndim else buffer, before[name])
+
+
 def test_passes_for_sizes_that_are_refused_are_counted() -> None:
     def spent(budget: Budget) -> tuple[int, int]:
         torch.manual_seed(0)

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -26,6 +26,7 @@ from neuroexapt.growth.incoming import SensedLoss
 from neuroexapt.growth.newborns import Nursery
 from neuroexapt.growth.policies import ranked
 from neuroexapt.growth.proposal import Ranking
+from neuroexapt.growth.ranks import check_ranks, step_together
 from neuroexapt.growth.record import Growth, Refusal, outcomes, with_outcome
 from neuroexapt.growth.sampling import Sampling, Scope, allowance, drawn
 from neuroexapt.growth.situation import Situation
@@ -33,6 +34,9 @@ from neuroexapt.growth.telling import kept, rest, why_idle
 from neuroexapt.signals import sense
 from neuroexapt.training.seed import generator_for
 from neuroexapt.training.settings import validated
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +61,14 @@ class Grower:
         budget: limits.
         config: when, where and how much.
         seed: of every random choice.
+        process_group: ranks that train copies of the model together, as by
+            `DistributedDataParallel`; each of them has a `Grower`, and all call `step` at the same
+            time. The first one senses and decides, for all: what it is told counts. A wrapper that
+            synchronises gradients has to be made anew after a change.
 
     Raises:
-        ValueError: if the model is no `LivingModel`, or a setting isn't allowed.
+        ValueError: if the model is no `LivingModel`, a setting isn't allowed, or the process group
+            isn't this process's, or the model has a `SyncBatchNorm` in one.
         EditError: if the optimiser is none.
 
     Attributes:
@@ -92,8 +101,12 @@ class Grower:
         budget: Budget | Mapping[str, Any] | None = None,
         config: GrowthConfig | Mapping[str, Any] | None = None,
         seed: int = 0,
+        process_group: "ProcessGroup | None" = None,
     ) -> None:
         self.living = as_living(living)
+        if process_group is not None:
+            check_ranks(self.living, process_group)
+        self.process_group = process_group
         several = listed(optimizer)
         self.optimizer = optimizer if isinstance(optimizer, Optimizer) else several
         self.criterion = criterion
@@ -159,6 +172,22 @@ class Grower:
             >>> grower.stopped
             '75% of the training is done; the rest trains newborns'
         """
+
+        def step() -> list[Change]:
+            return self._step(train_loader, metric, progress, train_flops, loss, other_flops)
+
+        group = self.process_group
+        return step() if group is None else step_together(self, group, step)
+
+    def _step(
+        self,
+        train_loader: Iterable[Any],
+        metric: float,
+        progress: float,
+        train_flops: float,
+        loss: float | None,
+        other_flops: float,
+    ) -> list[Change]:
         metric = _number("metric", metric)
         loss = None if loss is None else _number("loss", loss)
         if not 0 <= progress <= 1:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from neuroexapt.edits import AnyEdit, Widen
@@ -37,7 +38,10 @@ class SensedLoss:
         self.flops = 0
 
     def __call__(self, model: nn.Module) -> Tensor:
-        """The loss of a model; its state and random numbers stay as they are."""
+        """The loss of a model; its state and random numbers stay as they are.
+
+        Buffers are exchanged for copies rather than put back: a gradient may go through them.
+        """
         inputs, targets = self.data[0]
         device = device_of(model)
         given = as_inputs(inputs).to(device)
@@ -47,7 +51,9 @@ class SensedLoss:
         with untouched(model, device), torch.enable_grad(), counting() as counter:
             put_in_mode(model, True, getattr(model, "meta", {}).get("modes", NO_OWN))
             torch.manual_seed(0)
-            loss = self.criterion(model(*given.args, **given.kwargs), wanted)
+            copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            outputs = functional_call(model, copies, given.args, given.kwargs)
+            loss = self.criterion(outputs, wanted)
         self.flops += (1 + BACKWARD) * counter.get_total_flops()
         return loss.mean() if loss.ndim else loss
 
