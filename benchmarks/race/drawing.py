@@ -9,6 +9,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from contenders import SWEEP
+from layering import layers_table
 from readme import write_readmes
 from summing import Runs, best_of_sweep, figures, grouped, read_all, summed, sweep_of
 from writing import between, spread_percent
@@ -25,6 +26,7 @@ COLOURS: Mapping[str, str] = {
     "gromo": "#8a7a1f",
 }
 """Contenders in the pictures, in the legend's order."""
+VARIANT: Mapping[str, Any] = {"facecolor": "white", "edgecolor": COLOURS["dnm"]}
 HEADINGS = (
     "contender",
     "test accuracy",
@@ -64,7 +66,9 @@ def draw(folder: Path, docs: Path) -> None:
     between(page, "results", _tables(runs, page.parent))
     write_readmes(runs, docs.parent)
     if (folder / TUNING).exists():
-        between(page, "tuning", tuning_table(read_all(folder / TUNING)))
+        tuned = read_all(folder / TUNING)
+        between(page, "tuning", tuning_table(tuned))
+        between(page, "layers", layers_table(tuned))
 
 
 def chosen(contenders: dict[str, Runs]) -> dict[str, Runs]:
@@ -72,6 +76,11 @@ def chosen(contenders: dict[str, Runs]) -> dict[str, Runs]:
     tuned = best_of_sweep(contenders)
     best = {} if tuned is None else {SWEEP: contenders[tuned]}
     return {name: runs for name in COLOURS if (runs := (contenders | best).get(name))}
+
+
+def variants_of_dnm(contenders: dict[str, Runs]) -> list[Runs]:
+    """Runs of each variant that was raced."""
+    return [runs for name, runs in contenders.items() if name.startswith("dnm@")]
 
 
 def averaged(runs: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,9 +131,13 @@ def _pareto(budgets: dict[float, dict[str, Runs]], path: Path) -> None:
                 size = 14 + 12 * place
                 at = _point(runs, figure_name)
                 axes.scatter(*at, color=COLOURS[name], s=size, zorder=len(COLOURS) - place)
+            for runs in variants_of_dnm(contenders):
+                axes.scatter(*_point(runs, figure_name), s=14, zorder=9, **VARIANT)
         raced = {name for contenders in budgets.values() for name in chosen(contenders)}
         for name in (name for name in COLOURS if name in raced):
             axes.scatter([], [], color=COLOURS[name], s=18, label=name)
+        if any(variants_of_dnm(contenders) for contenders in budgets.values()):
+            axes.scatter([], [], s=18, label="dnm from another seed network", **VARIANT)
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy, %")
         _by_errors(axes)
     _legend(panels[0])
