@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from neuroexapt import Grower, GrowthConfig, LivingModel
+from neuroexapt import EditError, Grower, GrowthConfig, LivingModel, TraceError, Widen
 
 RANKS = 2
 EPOCHS = 6
@@ -32,6 +34,7 @@ def _member(rank: int, folder: str) -> None:
         "gradmax": _grown(rank, "gradmax"),
         "failing": _failing(rank),
         "synchronised": _with_synchronised_norms(rank),
+        "sharded": _sharded(rank),
     }
     Path(folder, f"{rank}.json").write_text(json.dumps(told))
     dist.barrier()
@@ -134,3 +137,20 @@ def _with_synchronised_norms(rank: int) -> str:
     except ValueError as error:
         return str(error)
     return "nothing"
+
+
+def _sharded(rank: int) -> list[str]:
+    """Models whose parameters are spread over ranks, before and after they were made living."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    told = []
+    try:
+        LivingModel(fully_shard(_network(), mesh=mesh), _shard(rank)[0][0][:4])
+    except TraceError as error:
+        told.append(str(error))
+    living = LivingModel(_network(), _shard(rank)[0][0][:4])
+    fully_shard(living.get_submodule("5"), mesh=mesh)
+    try:
+        living.apply(Widen(group="0", count=2))
+    except EditError as error:
+        told.append(str(error))
+    return told

@@ -30,3 +30,10 @@ def test_a_first_rank_that_fails_ends_all(told: list[dict[str, Any]]) -> None:
 def test_norms_that_wait_for_all_ranks_are_refused(told: list[dict[str, Any]]) -> None:
     for one in told:
         assert "'1' is a SyncBatchNorm" in one["synchronised"]
+
+
+def test_models_that_are_sharded_are_refused(told: list[dict[str, Any]]) -> None:
+    for one in told:
+        first, second = one["sharded"]
+        assert first.startswith("the model is sharded over ranks, and edits need whole parameters")
+        assert second.startswith("its part '5' is sharded") and "nothing was changed" in second

@@ -16,6 +16,7 @@ from neuroexapt.edits.change import Change
 from neuroexapt.edits.rewrite import Rewrite
 from neuroexapt.errors import EditError, LimitError, PreservationError
 from neuroexapt.graph import LivingModel
+from neuroexapt.graph.admission import sharded
 from neuroexapt.graph.apart import seen
 from neuroexapt.graph.assemble import assemble
 from neuroexapt.graph.compare import in_dtype, leaves_of, relative_error, run_in_mode
@@ -74,6 +75,8 @@ def transact(
     start = time.perf_counter()
     before = living.cost()
     check_optimizers(optimizers, living)
+    if spread := sharded(living):
+        raise EditError(f"{spread}; nothing was changed")
     with torch.random.fork_rng(devices=[]):  # new modules initialise themselves at random
         rewrite = build()
     rewrite.graph.lint()

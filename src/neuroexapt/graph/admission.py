@@ -15,6 +15,8 @@ from neuroexapt.graph.inputs import Inputs, probe, run_example
 from neuroexapt.graph.modes import NO_OWN, OwnModes
 
 TRACED_TOLERANCE = 1e-4
+SHARDING = {"FSDPModule", "FullyShardedDataParallel"}
+"""Classes by whose names a part is known whose parameters are spread over ranks."""
 
 
 def check_module(model: object) -> None:
@@ -62,6 +64,8 @@ def check_visible(model: nn.Module) -> None:
         raise TraceError(
             "the model is compiled; make the module itself living, model._orig_mod, then compile it"
         )
+    if told := sharded(model):
+        raise TraceError(told)
     for path, part in model.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             place = f"its part {path!r}" if path else "the model"
@@ -69,6 +73,18 @@ def check_visible(model: nn.Module) -> None:
                 f"{place} is a {type(part).__name__}, compiled by torch.jit, whose forward can't "
                 "be seen; give the Python module that it was made from"
             )
+
+
+def sharded(model: nn.Module) -> str | None:
+    """That parameters are spread over ranks, and what to do; None if they aren't."""
+    for path, part in model.named_modules():
+        if SHARDING & {kind.__name__ for kind in type(part).__mro__}:
+            place = f"its part {path!r}" if path else "the model"
+            return (
+                f"{place} is sharded over ranks, and edits need whole parameters; train it by "
+                "DistributedDataParallel, or shard it when it has grown"
+            )
+    return None
 
 
 def check_inputs(inputs: Inputs) -> None:
