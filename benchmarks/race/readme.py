@@ -14,6 +14,7 @@ HEADINGS: Mapping[str, str] = {
 NAMES: Mapping[str, Mapping[str, str]] = {
     "README.md": {
         "dnm": "**grown**",
+        "dnm@second-connect-soon": "**grown**, from the next narrower width",
         "random-growth": "grown at random places",
         "static-final": "the grown architecture, from scratch",
         "static-tuned": "the best of four fixed widths",
@@ -24,6 +25,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "README.zh.md": {
         "dnm": "**生长**",
+        "dnm@second-connect-soon": "**生长**，从窄一档的宽度开始",
         "random-growth": "在随机位置生长",
         "static-final": "生长所得的架构，从头训练",
         "static-tuned": "四种固定宽度中最好的",
