@@ -524,6 +524,18 @@ def test_uniform_policy_widens_by_no_more_than_the_budget_and_the_share_allow():
     assert widened(living, budget=Budget(params=cost.params // 2)) == {}
 
 
+def test_uniform_policy_lets_groups_that_fell_behind_catch_up():
+    living = proportional()
+    for group, count in {"0": 2, "1": 4}.items():  # and then sensing had spent its share
+        living.apply(Widen(group=group, count=count))
+    added = widened(living, config={"pace": 2.25, "share": 1.0})
+    assert next(iter(added)) == "2"
+    for group, count in added.items():
+        living.apply(Widen(group=group, count=count))
+    first, second, third = (living.group(name).size for name in ("0", "1", "2"))
+    assert second == 2 * first and third == pytest.approx(4 * first, abs=2)
+
+
 def test_uniform_growth_goes_up_to_the_budget():
     living = proportional()
     budget = Budget(macs=5 * living.cost().macs)

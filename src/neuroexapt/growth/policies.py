@@ -1,14 +1,16 @@
 """Policies: each says, from what was sensed, what might change, the best first."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 import torch
 
-from neuroexapt.edits import Widen
+from neuroexapt.edits import Prune, Split, Widen
+from neuroexapt.graph import ChannelGroup, LivingModel
 from neuroexapt.growth import nominate
 from neuroexapt.growth.arbiter import candidates, one_a_place, rank_by_worth
 from neuroexapt.growth.connections import propose_connections
@@ -75,21 +77,40 @@ def rank_uniformly(situation: Situation) -> Ranking:
     """Widen all groups by one share, so that they keep their proportions.
 
     MACs grow about with the square of the width, so that the share is one less than the root of the
-    factor by which they may.
+    factor by which they may. Groups that have grown less than the others so far, as where checks
+    had spent their share of the compute, come first and get more, up to the configuration's share.
     """
     config, living = situation.config, situation.living
     factor = min(config.pace, situation.budget.room(living.cost()))
     share = min(math.sqrt(factor) - 1, config.share)
+    lags = _lags(living, nominate.widenable(living))
     found = [
         Proposal(Widen(group=group.name, count=count, init=config.newborns.init), {"share": share})
-        for group in nominate.widenable(living)
-        if (count := round(share * group.size)) > 0
+        for group, lag in sorted(lags, key=lambda pair: -pair[1])
+        if (count := round(min((1 + share) * lag - 1, config.share) * group.size)) > 0
     ]
     least = (
         f"the pace and the budget let all groups be widened by {max(share, 0.0):.1%}, "
         "which isn't one unit of any"
     )
     return Ranking(found, least, paced=False)
+
+
+def _lags(living: LivingModel, groups: Sequence[ChannelGroup]) -> list[tuple[ChannelGroup, float]]:
+    """By what factor each group has grown less than the mean of them; 1 for those born by edits."""
+    added: Counter[str] = Counter()
+    for edit in living.edits:
+        if isinstance(edit, Widen | Split | Prune):
+            sign = -1 if isinstance(edit, Prune) else 1
+            added[edit.group] += sign * (edit.count if isinstance(edit, Widen) else len(edit.units))
+    grown = {
+        group.name: math.log(group.size / (group.size - added[group.name])) for group in groups
+    }
+    mean = sum(grown.values()) / max(len(grown), 1)
+    return [
+        (group, 1.0 if group.name.startswith("edit") else math.exp(mean - grown[group.name]))
+        for group in groups
+    ]
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
