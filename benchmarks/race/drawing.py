@@ -62,7 +62,8 @@ def draw(folder: Path, docs: Path) -> None:
             continue
         name = "race" if where == "cifar10" else f"race-{where}"
         _curves(budgets, docs / "images" / f"{name}.svg")
-        _pareto(budgets, docs / "images" / f"{name}-pareto.svg")
+        if any(len(sweep_of(contenders)) > 1 for contenders in budgets.values()):
+            _pareto(budgets, docs / "images" / f"{name}-pareto.svg")
     between(page, "results", _tables(runs, page.parent))
     write_readmes(runs, docs.parent)
     if (folder / TUNING).exists():
