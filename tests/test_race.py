@@ -62,12 +62,19 @@ def test_race_ends_within_its_budget_with_one_file_a_run(tmp_path: Path) -> None
 
 
 def test_what_a_variant_ends_with_is_trained_from_scratch(tmp_path: Path) -> None:
-    names = ("dnm@many", "static-final@many")
-    asked = [word for name in names for word in ("--only", name)]
-    files = race(tmp_path, "--budget", "4e-7", *asked)
-    grown, scratch = (files[f"digits-quick-4e-07-{name}-seed0.json"] for name in names)
-    assert grown["settings"]["model"] == "networks:airbench-2" and grown["edits"]
-    assert scratch["layers"] == grown["layers"] and not scratch["edits"]
+    living = LivingModel(airbench(10, 1, (8, 8), width=2), torch.zeros(2, 1, 8, 8))
+    living.apply(EDITS[0])
+    grown = run_of("dnm@many", 0, 0.5, 0.5) | {
+        "settings": {"model": "networks:airbench-2"},
+        "edits": [{"edit": edit} for edit in dump_edits(living.edits)],
+        "params": living.cost().params,
+        "macs": living.cost().macs,
+    }
+    (tmp_path / "digits-quick-2e-07-dnm@many-seed0.json").write_text(json.dumps(grown))
+    files = race(tmp_path, "--budget", "2e-7", "--only", "static-final@many")
+    scratch = files["digits-quick-2e-07-static-final@many-seed0.json"]
+    widths = {layer["name"]: layer["out"] for layer in scratch["layers"]}
+    assert widths["block1.conv1"] == 2 + 3 and not scratch["edits"]
 
 
 def test_rebuilt_network_is_the_grown_one_with_silent_branches(part: Any, tmp_path: Path) -> None:
