@@ -1,6 +1,6 @@
 """On which model families a test runs.
 
-What takes long runs on every second or fourth family, each test on others; with
+What takes long runs on every second to eighth family, each test on others; with
 NEUROEXAPT_TEST_FAMILIES=all every test runs on all.
 """
 

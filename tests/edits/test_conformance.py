@@ -156,7 +156,7 @@ def test_group_edits_preserve_in_float64(family):
         assert group.size == size + 2
 
 
-@families(1, 4)
+@families(5, 8)
 def test_group_edits_preserve_in_float32(family):
     """Likewise in float32, each edit against the outputs just before it: rounding adds up."""
     subject = Subject(family, torch.float32)
@@ -171,7 +171,7 @@ def test_group_edits_preserve_in_float32(family):
             subject.preserve(edit, check=False)
 
 
-@families(3, 4)
+@families(3, 8)
 def test_newborn_units_learn_at_the_first_step(family):
     """Random units may be born behind a rectifier that is shut, but not all four of them."""
     subject = Subject(family)
@@ -203,7 +203,7 @@ def places(subject: Subject, count: int) -> list[str]:
     return subject.random.sample(names, min(count, len(names)))
 
 
-@families(1, 4)
+@families(1, 8)
 def test_deepen_preserves_wherever_it_is_accepted(family):
     """What it refuses, it refuses for a reason, and not because the function would change."""
     subject, changes = Subject(family), []
@@ -234,7 +234,7 @@ def test_connect_preserves_wherever_it_is_accepted(family):
         assert grads[id(item.new)].any()
 
 
-@families(0, 4)
+@families(4, 8)
 def test_attend_preserves_wherever_it_is_accepted(family):
     subject, changes = Subject(family), []
     for name in places(subject, 3):
@@ -287,7 +287,7 @@ def loss_of(subject: Subject):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@families(2, 4)
+@families(6, 8)
 def test_gradmax_preserves(family, dtype):
     subject = Subject(family, dtype)
     for name in subject.some_growable(3):
@@ -337,7 +337,7 @@ def grow(subject: Subject) -> Iterator[None]:
         yield subject.preserve(Split(group=group(), units=(0,)))
 
 
-@families(3, 4)
+@families(7, 8)
 def test_lineage_persists_and_replays(family):
     """Old graphs go on computing what they did, and the edits rebuild what they led to."""
     subject = Subject(family)

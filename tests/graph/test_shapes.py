@@ -59,7 +59,7 @@ def edited(living: LivingModel) -> None:
         living.apply(Prune(group=name, units=(size,)), check=False)
 
 
-@families(1, 2)
+@families(1, 4)
 def test_shapes_after_edits_are_those_recorded_from_scratch(family):
     living = LivingModel(built(family), example_of(family))
     edited(living)

@@ -308,7 +308,7 @@ def test_gain_of_a_summed_loss_is_that_of_its_mean():
         assert other.gain == pytest.approx(one.gain)
 
 
-@families(0, 2)
+@families(0, 4)
 def test_gain_on_every_family(family):
     """All groups widened and split at once, in float64: the attached model computes the same."""
     seed_(0)
