@@ -13,6 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from neuroexapt import EditError, Grower, GrowthConfig, LivingModel, TraceError, Widen
+from neuroexapt.errors import NeuroexaptError
 
 RANKS = 2
 EPOCHS = 6
@@ -124,7 +125,7 @@ def _failing(rank: int) -> str:
     try:
         for _ in range(2):
             grower.step([] if rank == 0 else data, metric=0.5)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except NeuroexaptError as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 

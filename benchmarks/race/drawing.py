@@ -27,6 +27,7 @@ COLOURS: Mapping[str, str] = {
 }
 """Contenders in the pictures, in the legend's order."""
 VARIANT: Mapping[str, Any] = {"facecolor": "white", "edgecolor": COLOURS["dnm"]}
+"""How variants of dnm look there."""
 HEADINGS = (
     "contender",
     "test accuracy",

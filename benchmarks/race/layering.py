@@ -34,7 +34,7 @@ def _of_group(title: str, contenders: dict[str, Runs]) -> str:
     shown = {
         name: own
         for name, own in contenders.items()
-        if _is_uneven(own) or name.startswith("static-") or name == "static-seed"
+        if _is_uneven(own) or name.startswith("static-")
     }
     names = _layers(next(iter(shown.values())))
     lines = [

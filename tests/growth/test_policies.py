@@ -16,6 +16,7 @@ from torch import nn
 from neuroexapt import (
     Activate,
     Budget,
+    Deepen,
     EditError,
     Grower,
     GrowthConfig,
@@ -534,6 +535,16 @@ def test_uniform_policy_lets_groups_that_fell_behind_catch_up():
         living.apply(Widen(group=group, count=count))
     first, second, third = (living.group(name).size for name in ("0", "1", "2"))
     assert second == 2 * first and third == pytest.approx(4 * first, abs=2)
+
+
+def test_uniform_policy_takes_no_group_for_behind_that_an_edit_brought():
+    living = proportional()
+    for group, count in {"0": 2, "1": 4, "2": 8}.items():
+        living.apply(Widen(group=group, count=count))
+    living.apply(Deepen(after="1"))
+    born = living.group("edit3.first").size
+    added = widened(living, config={"pace": 2.25})
+    assert added == {"0": 3, "1": 6, "2": 12, "edit3.first": round(born / 2)}
 
 
 def test_uniform_growth_goes_up_to_the_budget():

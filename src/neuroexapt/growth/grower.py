@@ -289,11 +289,11 @@ class Grower:
         ranking, loss = self._ranking(train_loader, scope)
         changes: list[Change] = []
         epoch = self._course.epoch
-        refusals = [
+        unfit = [
             Refusal.unfit(edit, reason, epoch)  # type: ignore[arg-type]
             for edit, reason in ranking.refused
         ]
-        tried: list[Refusal] = []
+        refusals: list[Refusal] = []
         setting = Setting(
             self.living,
             self.optimizer,
@@ -306,14 +306,14 @@ class Grower:
         for attempt in attempts(ranking, setting, most_flops - self.flops, is_last):
             self.flops += attempt.flops
             if attempt.refusal is not None:
-                tried.append(attempt.refusal)
+                refusals.append(attempt.refusal)
             if attempt.change is not None:
                 self.nursery.admit(attempt.change)
                 self.growths.append(Growth.of(attempt.change, epoch, attempt.proposal, metric))
                 changes.append(attempt.change)
         self._ages.see(len(self.living.edits), epoch)
-        self.refusals += [*refusals, *tried]
-        self._conclude(changes, tried, ranking)
+        self.refusals += [*unfit, *refusals]
+        self._conclude(changes, refusals, ranking)
         return changes
 
     def _ranking(self, train_loader: Iterable[Any], scope: Scope) -> tuple[Ranking, SensedLoss]:

@@ -104,11 +104,13 @@ def _lags(living: LivingModel, groups: Sequence[ChannelGroup]) -> list[tuple[Cha
             sign = -1 if isinstance(edit, Prune) else 1
             added[edit.group] += sign * (edit.count if isinstance(edit, Widen) else len(edit.units))
     grown = {
-        group.name: math.log(group.size / (group.size - added[group.name])) for group in groups
+        group.name: math.log(group.size / max(group.size - added[group.name], 1))
+        for group in groups
+        if not group.name.startswith("edit")
     }
     mean = sum(grown.values()) / max(len(grown), 1)
     return [
-        (group, 1.0 if group.name.startswith("edit") else math.exp(mean - grown[group.name]))
+        (group, round(math.exp(mean - grown.get(group.name, mean)), 9))  # 1, and not an ulp more
         for group in groups
     ]
 
