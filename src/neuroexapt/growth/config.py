@@ -22,7 +22,8 @@ class GrowthConfig(BaseModel):
             "papers", as the framework's papers have it: units of high entropy divide by chance, and
             layers whose gradients correlate are connected. "entropy", "correlation": the one or the
             other alone, strongest first. "random": of `kinds`, any edit anywhere. "uniform": every
-            group is widened by the same share, as far as the pace and the budget allow.
+            group is widened by the same share, as far as the pace and the budget allow, and by more
+            if it has fallen behind.
             "breakthrough": see `PerformanceBreakthroughSystem`.
         timing: what decides when. "periodic": every few epochs. "plateau": when the metric has
             stopped rising. "gain": as soon as something is worth its cost; with the arbiter only.
