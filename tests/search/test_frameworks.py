@@ -124,7 +124,7 @@ def test_network_without_weights_to_train_is_refused():
         ({"epoch": 3}, "the config: there is no setting 'epoch'; is 'epochs' meant"),
         ({"epochs": 0}, "the config: epochs: input should be greater than or equal to 1, not 0"),
         ({"epochs": 5, "warmup": 9}, "give epochs in this order"),
-        ("improved", "the config is a str; give a SearchConfig, or a mapping"),
+        ("improved", "the config: str was given; give SearchConfig, or a mapping"),
     ],
 )
 def test_bad_config_is_refused(framework, config, message):

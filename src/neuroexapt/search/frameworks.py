@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neuroexapt.graph import LivingModel
@@ -16,7 +15,7 @@ from neuroexapt.search.searchable import searchable
 from neuroexapt.search.searching import Searching
 from neuroexapt.training import build_criterion, first_batch
 from neuroexapt.training.modes import device_of
-from neuroexapt.training.settings import explained
+from neuroexapt.training.settings import validated
 
 
 class ImprovedASOSEFramework:
@@ -182,16 +181,8 @@ def _completed(
     Raises:
         ValueError: naming the setting, if one is unknown or not allowed.
     """
-    if isinstance(config, SearchConfig):
-        return config
-    if config is not None and not isinstance(config, Mapping):
-        raise ValueError(
-            f"the config is a {type(config).__name__}; give a SearchConfig, or a mapping with some "
-            "of its fields"
-        )
-    given = dict(config or {})
-    try:
+    if config is None or isinstance(config, Mapping):
+        given = dict(config or {})
         known = default(as_count(given.get("epochs"), SearchConfig().epochs)).model_dump()
-        return SearchConfig.model_validate(overridden(known, given))
-    except ValidationError as error:
-        raise ValueError(f"the config: {explained(error, SearchConfig)}") from error
+        return validated(SearchConfig, overridden(known, given), "the config")
+    return validated(SearchConfig, config, "the config")
